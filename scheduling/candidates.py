@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from scheduling.figures import Array, Figures, FigureTable
+from scheduling.figures import DIGITS, FULL, Array, Figures, FigureTable, read_only
 from scheduling.load_tracker import LoadTracker
 from scheduling.lowest import Lowest
 from scheduling.readings import LOAD
@@ -24,11 +24,10 @@ from scheduling.substation_state import SubstationState, share_of
 
 Numbers: TypeAlias = NDArray[np.intp]
 
-DIGITS: Final = 9  # of a share of power: two sums that differ beyond are equal
-FULL: Final = 1.0 + 10.0**-DIGITS
 BRIEF_SECONDS: Final = 60.0  # a session: where they take longer, nothing is dispatched ahead
 RENEW_SECONDS: Final = 0.05  # between two updates of what changes with time alone
 LISTED: Final = 20  # candidates that the explanation of a decision names
+KEPT_POWERS: Final = 4  # for so many it is kept what each substation's utilisation would be
 
 
 class Candidates(Struct, frozen=True):
@@ -72,6 +71,10 @@ class CandidateTable:
         tracker: What is known of each.
         period: Seconds between two scrapes of a substation.
         slow_start: Seconds in which a substation that comes back takes up its load.
+
+    Attributes:
+        names: The names of all substations, by number.
+        versions: By number: another one whenever anything has changed of the substation.
     """
 
     def __init__(self, tracker: LoadTracker, period: float, slow_start: float) -> None:
@@ -113,18 +116,16 @@ class CandidateTable:
             reserved_too: The substation that is reserved counts as well.
         """
         self.refresh(now)
-        figures, current = self._figures, self._current(now)
-        free = self._open(figures.open, figures.most, current)
-        after = self._filter(free, power_kw, allowed, reserved_too=reserved_too)
-        sent_ahead = False
-        if after is None and ahead:
-            free = self._open(figures.open_ahead, figures.most_ahead, current)
-            after = self._filter(free, power_kw, allowed, reserved_too=reserved_too)
-            sent_ahead = True
-        if after is None:
+        figures, current, sent_ahead = self._figures, self._current(now), False
+        after = self._after(power_kw, current, ahead=False)
+        found = self._filter(after, allowed, reserved_too=reserved_too)
+        if found is None and ahead:
+            after, sent_ahead = self._after(power_kw, current, ahead=True), True
+            found = self._filter(after, allowed, reserved_too=reserved_too)
+        if found is None:
             return None
         blind = current is _NONE_CURRENT
-        return Candidates(self._names, *after, figures, blind, sent_ahead, power_kw, self.labels)
+        return Candidates(self.names, *found, figures, blind, sent_ahead, power_kw, self.labels)
 
     @property
     def powered(self) -> bool:
@@ -152,7 +153,7 @@ class CandidateTable:
         if not allowed:
             if self._largest is None:
                 self._largest = float(self._figures.rated.max(initial=-inf))
-            return self._largest if self._names else inf
+            return self._largest if self.names else inf
         rated = self._figures.rated
         rated = rated[[self._numbers[name] for name in allowed if name in self._numbers]]
         return float(rated.max()) if rated.size else inf
@@ -175,7 +176,7 @@ class CandidateTable:
             return first
         if not good.any():
             return None
-        return self._names[int(np.where(good, -figures.headroom, inf).argmin())]
+        return self.names[int(np.where(good, -figures.headroom, inf).argmin())]
 
     def least_utilised(self, most: int, allowed: Sequence[str], now: float) -> list[int]:
         """Return the numbers of the least utilised substations, at most so many.
@@ -200,18 +201,9 @@ class CandidateTable:
 
     # what is shown of one of them
 
-    @property
-    def names(self) -> Sequence[str]:
-        """Return the names of all substations, by number."""
-        return self._names
-
     def figures_of(self, number: int) -> Figures:
         """Return the figures by which a substation was judged last."""
         return self._figures.figures[number]
-
-    def version(self, number: int) -> int:
-        """Return a number that is another whenever anything has changed of a substation."""
-        return self._versions[number]
 
     def share(self, number: int, now: float) -> float:
         """Return (load + 1) ÷ places of a substation; infinite where it may be sent nothing."""
@@ -225,20 +217,44 @@ class CandidateTable:
 
     # how candidates are found
 
+    def _after(self, power_kw: float, current: NDArray[np.bool_] | None, *, ahead: bool) -> Array:
+        """Return the utilisation after placing a job; infinite where there is no capacity.
+
+        Of a few powers it is kept, and follows the figures.
+        """
+        if current is not None or not self._powered:
+            return self._after_anew(power_kw, current, ahead=ahead)
+        if (known := self._kept.get((power_kw, ahead))) is None:
+            if len(self._kept) == KEPT_POWERS:
+                self._kept.clear()
+            after = self._after_anew(power_kw, current, ahead=ahead)
+            known = self._kept[power_kw, ahead] = after, read_only(after)
+        return known[1]
+
+    def _after_anew(
+        self, power_kw: float, current: NDArray[np.bool_] | None, *, ahead: bool
+    ) -> Array:
+        figures = self._figures
+        if ahead:
+            free = self._open(figures.open_ahead, figures.most_ahead, current)
+        else:
+            free = self._open(figures.open, figures.most, current)
+        if not self._powered:
+            return free
+        power = figures.power + power_kw * figures.per_kw
+        after = np.maximum(free, power)
+        after[power > FULL] = inf
+        return after
+
     def _filter(
-        self, free: Array, power_kw: float, allowed: Sequence[str], *, reserved_too: bool
+        self, after: Array, allowed: Sequence[str], *, reserved_too: bool
     ) -> tuple[Array, float] | None:
-        """Return the utilisation after placing a job, and the lowest; None if it fits nowhere."""
-        after, figures = free, self._figures
-        if self._powered:
-            power = figures.power + power_kw * figures.per_kw
-            after = np.maximum(free, power)
-            after[power > FULL] = inf
+        """Return the utilisation where a job may go, and the lowest; None if it fits nowhere."""
         if allowed:
             after = np.where(self._is_allowed(allowed), after, inf)
         reserved = None if self.reserved is None else self._numbers.get(self.reserved)
         if reserved is not None and not reserved_too:
-            after = after.copy() if after is free else after
+            after = after.copy()
             after[reserved] = inf
         if not after.size:
             return None
@@ -279,7 +295,7 @@ class CandidateTable:
         return current
 
     def _is_allowed(self, allowed: Sequence[str]) -> NDArray[np.bool_]:
-        found = np.zeros(len(self._names), dtype=np.bool_)
+        found = np.zeros(len(self.names), dtype=np.bool_)
         for name in allowed:
             if (number := self._numbers.get(name)) is not None:
                 found[number] = True
@@ -298,27 +314,28 @@ class CandidateTable:
             return
         changed, substations = self.tracker.take_changed(), self.tracker.substations
         numbers = [self._numbers.get(each.substation) for each in changed]
-        if None in numbers or len(self._names) != len(substations):
+        if None in numbers or len(self.names) != len(substations):
             self._begin()
             changed = list(substations.values())
         for state in changed:
             self._write(self._numbers[state.substation], state, now)
 
     def _begin(self) -> None:
-        self._names = sorted(self.tracker.substations)
-        self._numbers = {name: number for number, name in enumerate(self._names)}
-        self._figures = FigureTable(len(self._names))
-        self._versions = [next(self._changes)] * len(self._names)
-        self._utilisation = np.full(len(self._names), inf)
+        self.names = sorted(self.tracker.substations)
+        self._numbers = {name: number for number, name in enumerate(self.names)}
+        self._figures = FigureTable(len(self.names))
+        self.versions = [next(self._changes)] * len(self.names)
+        self._utilisation = np.full(len(self.names), inf)
         self._lowest = Lowest(self._utilisation, LISTED)
         self._powered = False
+        self._kept: dict[tuple[float, bool], tuple[Array, Array]] = {}
         self._largest = None
         self._current_until = -inf
         self._current_at = nan
         self._opened = True
 
     def _write(self, number: int, state: SubstationState, now: float) -> None:
-        self._versions[number] = next(self._changes)
+        self.versions[number] = next(self._changes)
         self._current_at = nan
         events_stale = state.events_stale(now)
         unsteady = state.health.unsteady(now, self._slow_start)
@@ -326,6 +343,8 @@ class CandidateTable:
         before = self._figures.figures[number]
         if figures != before:
             self._figures.write(number, figures)
+            for (power_kw, ahead), (after, _) in self._kept.items():
+                after[number] = figures.after(power_kw, ahead=ahead)
             self._utilisation[number] = utilisation = max(figures.share, figures.power)
             self._lowest.update(number, utilisation)
             self._opened = self._opened or figures.opens(before)
