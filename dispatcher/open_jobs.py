@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from functools import partial
 from heapq import nsmallest
 from itertools import count
@@ -26,8 +25,7 @@ ENDS_REMEMBERED: Final = (
 )
 
 
-@dataclass(slots=True)
-class Assigned:
+class Assigned(Struct, gc=False):
     """Where a job was last sent, and whether it has begun there.
 
     ``at`` is when that was decided, in Unix seconds by the dispatcher's clock; ``record`` is the
