@@ -13,7 +13,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from grid import kinds
-from grid.events import ASIDE, FINAL, Event, State
+from grid.events import ASIDE, ASSIGNED, CHARGING, FINAL, Event
 
 MAX_JOBS: Final = 200_000  # that are remembered
 MAX_TRAIL: Final = 4  # assignments of one job whose order is remembered
@@ -94,9 +94,9 @@ class JobIndex:
     def apply(self, event: Event) -> None:
         """Apply an event; skip those that do not change a job's state."""
         kind = event.kind
-        if kind == State.ASSIGNED:
+        if kind == ASSIGNED:
             self._assign(event)
-        elif kind == State.CHARGING:
+        elif kind == CHARGING:
             self._charge(event)
         elif kind in FINAL:
             record = self._heard_of(event.job)

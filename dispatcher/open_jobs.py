@@ -17,7 +17,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from grid import kinds
-from grid.events import ENDED, FINAL, REQUEUED, Event, State
+from grid.events import ASSIGNED, CHARGING, ENDED, FINAL, QUEUED, REQUEUED, Event
 
 NOWHERE: Final = -1  # the offset of a record that may not be in the log any more
 ENDS_REMEMBERED: Final = (
@@ -114,17 +114,17 @@ class OpenJobs:
         if offset < self._last - 1:  # a reader repeats at most the last message
             self._apply(self._forget_offsets)
         self._last = offset
-        job, where, replays = event.job, event.substation, kinds.replays(event)
-        if event.kind in ENDED:
-            self._apply(self._end, job, _End(event.kind in FINAL, replays, event.at))
-        elif event.kind == State.QUEUED:
+        job, where, kind, replays = event.job, event.substation, event.kind, kinds.replays(event)
+        if kind in ENDED:
+            self._apply(self._end, job, _End(kind in FINAL, replays, event.at))
+        elif kind == QUEUED:
             self._apply(self._queue, job, replays, _asked_at(event), offset)
-        elif event.kind == State.ASSIGNED and where:
+        elif kind == ASSIGNED and where:
             decision = _Decision(where, replays, _asked_at(event), event.at)
             self._apply(self._assign, job, decision, offset)
-        elif event.kind == REQUEUED:
+        elif kind == REQUEUED:
             self.requeue(job, where, kinds.read_to(event.detail))
-        elif event.kind == State.CHARGING and where:
+        elif kind == CHARGING and where:
             self._apply(self._begin, job, where, event.at, event.ends_at, offset)
 
     def assign(
