@@ -466,12 +466,12 @@ class Core:
         except SchedulingFailed as failed:
             self._reject(failed.job, failed)
             assignments = failed.assignments
-        for job, substation, explanation in assignments:
+        for each in assignments:
             try:
-                self._assign(job, substation, explanation)
+                self._assign(each.job, each.substation, each.explanation)
             except Exception as error:  # noqa: BLE001
-                self._tracker.undo(substation)
-                self._reject(job, error)
+                self._tracker.undo(each.substation)
+                self._reject(each.job, error)
 
     def _assign(self, job: Job, substation: str, decision: Any) -> None:  # noqa: ANN401
         """Record a decision, and add the job to those that ``Route`` publishes."""
