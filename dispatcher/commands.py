@@ -6,7 +6,9 @@ A docstring refers to the input that answers the command.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from msgspec import Struct
 
 from dispatcher.jobs import Job
 from grid.events import Event
@@ -16,21 +18,21 @@ if TYPE_CHECKING:
     from grid.amqp import Delivery
 
 
-class PublishJob(NamedTuple):
+class PublishJob(Struct, frozen=True, gc=False):
     """Publish a job to its substation's queue, after all earlier events. See ``PublishResult``."""
 
     job: Job
     substation: str
 
 
-class RequeueRequest(NamedTuple):
+class RequeueRequest(Struct, frozen=True, gc=False):
     """Publish a request to ``charge.requests`` again. See ``PublishResult``."""
 
     job: Job
     headers: Mapping[str, Any]
 
 
-class ParkMessage(NamedTuple):
+class ParkMessage(Struct, frozen=True, gc=False):
     """Park a message, record that in the event log, and then acknowledge its delivery.
 
     Args:
@@ -48,32 +50,32 @@ class ParkMessage(NamedTuple):
     headers: Mapping[str, Any] | None = None
 
 
-class WriteEvent(NamedTuple):
+class WriteEvent(Struct, frozen=True, gc=False):
     """Write an event to the event log. See ``EventWritten``; ``job`` waits for it."""
 
     event: Event
     job: Job | None = None
 
 
-class Ack(NamedTuple):
+class Ack(Struct, frozen=True, gc=False):
     """Acknowledge a delivery."""
 
     delivery: Delivery
 
 
-class Requeue(NamedTuple):
+class Requeue(Struct, frozen=True, gc=False):
     """Return a delivery to its queue."""
 
     delivery: Delivery
 
 
-class Reject(NamedTuple):
+class Reject(Struct, frozen=True, gc=False):
     """Reject a delivery: RabbitMQ dead-letters it."""
 
     delivery: Delivery
 
 
-class ReadLog(NamedTuple):
+class ReadLog(Struct, frozen=True, gc=False):
     """Read the event log up to its end. See ``LogRead``.
 
     Args:
@@ -85,11 +87,11 @@ class ReadLog(NamedTuple):
     requests: int
 
 
-class RouteSoon(NamedTuple):
+class RouteSoon(Struct, frozen=True, gc=False):
     """Feed ``Route`` after the other inputs of this turn of the loop."""
 
 
-class LookAtQueue(NamedTuple):
+class LookAtQueue(Struct, frozen=True, gc=False):
     """Look at a substation's queue. See ``QueueObserved``.
 
     Args:
@@ -103,19 +105,19 @@ class LookAtQueue(NamedTuple):
     depth: bool = False
 
 
-class TakeFromQueue(NamedTuple):
+class TakeFromQueue(Struct, frozen=True, gc=False):
     """Get the first job from a substation's queue. See ``JobReclaimed``."""
 
     substation: str
 
 
-class ScrapeNow(NamedTuple):
+class ScrapeNow(Struct, frozen=True, gc=False):
     """Read a substation's page now."""
 
     substation: str
 
 
-class ConfirmSilence(NamedTuple):
+class ConfirmSilence(Struct, frozen=True, gc=False):
     """Read the event log, and look at the queues where jobs should have begun.
 
     See ``SilenceConfirmed``.
@@ -124,7 +126,7 @@ class ConfirmSilence(NamedTuple):
     jobs: Collection[Job]
 
 
-class LogJob(NamedTuple):
+class LogJob(Struct, frozen=True, gc=False):
     """Log what happened to a job."""
 
     job: str
@@ -133,20 +135,20 @@ class LogJob(NamedTuple):
     substation: str = ""
 
 
-class Warn(NamedTuple):
+class Warn(Struct, frozen=True, gc=False):
     """Log a warning."""
 
     text: str
 
 
-class ReportError(NamedTuple):
+class ReportError(Struct, frozen=True, gc=False):
     """Count and log an unforeseen error over one item; the others go on."""
 
     item: str
     error: Exception
 
 
-class Fail(NamedTuple):
+class Fail(Struct, frozen=True, gc=False):
     """Raise an unforeseen error after the other commands are executed."""
 
     error: Exception

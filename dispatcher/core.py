@@ -18,6 +18,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import astuple
+
 from dispatcher.commands import (
     Ack,
     Command,
@@ -194,15 +196,15 @@ class Core:
             EventWritten: self._on_event_written,
             EventsRead: self._on_events_read,
             OlderEventsRead: lambda each: self.open_jobs.absorb(each.earlier),
-            ScrapeResult: lambda each: self._tracker.read(*each),
+            ScrapeResult: lambda each: self._tracker.read(*astuple(each)),
             ScrapeFailed: self._on_scrape_failed,
             QueuesDue: self._on_queues_due,
             QueueObserved: self._on_queue_observed,
             TargetsChanged: self._on_targets_changed,
-            ControlChanged: lambda each: self._tracker.control(*each),
+            ControlChanged: lambda each: self._tracker.control(*astuple(each)),
             JobCancelled: self._on_job_cancelled,
             SilenceConfirmed: self._on_silence_confirmed,
-            RequestRepublished: lambda each: self._record_requeued(*each),
+            RequestRepublished: lambda each: self._record_requeued(*astuple(each)),
             RecordedJobMissing: self._on_recorded_job_missing,
             RecordLost: lambda each: self.open_jobs.drop(each.job),
             CancelledRequestMissing: lambda each: self.open_jobs.forget_undelivered(each.job),
@@ -471,12 +473,12 @@ class Core:
         except SchedulingFailed as failed:
             self._reject(failed.job, failed)
             assignments = failed.assignments
-        for job, substation, explanation in assignments:
+        for each in assignments:
             try:
-                self._assign(job, substation, explanation)
+                self._assign(each.job, each.substation, each.explanation)
             except Exception as error:  # noqa: BLE001
-                self._tracker.undo(substation)
-                self._reject(job, error)
+                self._tracker.undo(each.substation)
+                self._reject(each.job, error)
 
     def _assign(self, job: Job, substation: str, decision: Any) -> None:  # noqa: ANN401
         """Record a decision, and add the job to those that ``Route`` publishes."""
@@ -536,7 +538,7 @@ class Core:
             self._on_requeued(command.job, input.outcome)
 
     def _on_job_answer(self, command: PublishJob, outcome: Outcome) -> None:
-        job, substation = command
+        job, substation = command.job, command.substation
         self._publishing[substation] -= 1
         if outcome is Outcome.CONFIRMED:
             job.confirmed = True
@@ -549,7 +551,7 @@ class Core:
         self._on_not_confirmed(job, outcome)
 
     def _on_event_written(self, input: EventWritten) -> None:
-        (event, job), written = input.command, input.written
+        event, job, written = input.command.event, input.command.job, input.written
         if not written:
             self._metrics.events_lost.inc()
         if job is None:
@@ -732,7 +734,7 @@ class Core:
 
     def _on_job_reclaimed(self, input: JobReclaimed) -> None:
         """Acknowledge, hold or handle a job; reject the one over which the code fails."""
-        substation, delivery, problem = input
+        substation, delivery, problem = input.substation, input.delivery, input.problem
         if delivery is None or not delivery.is_live:  # else the link broke just then
             empty = delivery is None and not problem
             self._commands.extend(
@@ -899,12 +901,12 @@ class Core:
             self._do(Warn(text))
 
     def _on_recorded_job_missing(self, input: RecordedJobMissing) -> None:
-        request, substation, replays = input
+        request, substation = input.request, input.substation
         if not self.deciding or request.id in self._jobs:
             return
         trace = carried({}, self._chance)
         needs = requirements(request, self._rules.charge_speed)
-        job = Job(request, needs, request.encode(), None, self._at.now, trace, replays)
+        job = Job(request, needs, request.encode(), None, self._at.now, trace, input.replays)
         job.attempt = 1
         self._jobs[job.id] = job
         self._resend(job, substation, NOT_BEGUN)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
 
 from dispatcher.commands import LookAtQueue, PublishJob, RequeueRequest, WriteEvent
 from dispatcher.jobs import Job
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from grid.outcome import Outcome
 
 
-class Moment(NamedTuple):
+class Moment(Struct, frozen=True, gc=False):
     """The circumstances in which an input is handled.
 
     Args:
@@ -37,21 +39,21 @@ class Moment(NamedTuple):
     certain: bool
 
 
-class Begin(NamedTuple):
+class Begin(Struct, frozen=True, gc=False):
     """Controls and earlier decisions are known: the core decides from now on."""
 
 
-class Stop(NamedTuple):
+class Stop(Struct, frozen=True, gc=False):
     """The dispatcher stops: the core decides nothing more."""
 
 
-class RequestDelivered(NamedTuple):
+class RequestDelivered(Struct, frozen=True, gc=False):
     """RabbitMQ delivers a request from ``charge.requests``."""
 
     delivery: Delivery
 
 
-class ReclaimDue(NamedTuple):
+class ReclaimDue(Struct, frozen=True, gc=False):
     """The next job may be reclaimed.
 
     ``is_fed`` says whether RabbitMQ may feed this dispatcher. If it may feed another one, reclaimed
@@ -61,7 +63,7 @@ class ReclaimDue(NamedTuple):
     is_fed: bool
 
 
-class JobReclaimed(NamedTuple):
+class JobReclaimed(Struct, frozen=True, gc=False):
     """A job was taken from the queue of a substation that does not consume it.
 
     The answer is ``Requeue`` if it is to stay there for now. There is no ``delivery`` if the queue
@@ -73,35 +75,35 @@ class JobReclaimed(NamedTuple):
     problem: str = ""
 
 
-class RequestsLost(NamedTuple):
+class RequestsLost(Struct, frozen=True, gc=False):
     """The link of the requests broke: RabbitMQ redelivers what is not acknowledged."""
 
 
-class ReclaimedLost(NamedTuple):
+class ReclaimedLost(Struct, frozen=True, gc=False):
     """The link of the reclaimed jobs broke: they are in their queues again."""
 
 
-class LogRead(NamedTuple):
+class LogRead(Struct, frozen=True, gc=False):
     """The event log is read as far as it was written when ``ReadLog`` was executed."""
 
     older: bool
 
 
-class PublishResult(NamedTuple):
+class PublishResult(Struct, frozen=True, gc=False):
     """RabbitMQ's answer to a published message."""
 
     command: PublishJob | RequeueRequest
     outcome: Outcome
 
 
-class EventWritten(NamedTuple):
+class EventWritten(Struct, frozen=True, gc=False):
     """Whether RabbitMQ has an event."""
 
     command: WriteEvent
     written: bool
 
 
-class EventsRead(NamedTuple):
+class EventsRead(Struct, frozen=True, gc=False):
     """The events of one message of the event log.
 
     Args:
@@ -115,13 +117,13 @@ class EventsRead(NamedTuple):
     caught_up: bool
 
 
-class OlderEventsRead(NamedTuple):
+class OlderEventsRead(Struct, frozen=True, gc=False):
     """What the event log has from before this dispatcher began to follow it."""
 
     earlier: OpenJobs
 
 
-class ScrapeResult(NamedTuple):
+class ScrapeResult(Struct, frozen=True, gc=False):
     """The reading of a substation's page, requested at ``asked_at`` in the tracker's seconds."""
 
     substation: str
@@ -129,18 +131,18 @@ class ScrapeResult(NamedTuple):
     asked_at: float
 
 
-class ScrapeFailed(NamedTuple):
+class ScrapeFailed(Struct, frozen=True, gc=False):
     """A substation's page could not be read, and why."""
 
     substation: str
     problem: str
 
 
-class QueuesDue(NamedTuple):
+class QueuesDue(Struct, frozen=True, gc=False):
     """The next queue may be looked at."""
 
 
-class QueueObserved(NamedTuple):
+class QueueObserved(Struct, frozen=True, gc=False):
     """What was seen of a queue.
 
     There is no ``state`` if there is no such queue, or its state is unknown (``problem``).
@@ -153,27 +155,27 @@ class QueueObserved(NamedTuple):
     is_empty: bool | None = None
 
 
-class TargetsChanged(NamedTuple):
+class TargetsChanged(Struct, frozen=True, gc=False):
     """The substations in the target file, with their connectors if it says so, and labels."""
 
     connectors: dict[str, float | None]
     labels: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 
-class ControlChanged(NamedTuple):
+class ControlChanged(Struct, frozen=True, gc=False):
     """What an operator has set for a substation."""
 
     substation: str
     control: Control
 
 
-class JobCancelled(NamedTuple):
+class JobCancelled(Struct, frozen=True, gc=False):
     """A client has cancelled a job, wherever that is."""
 
     cancellation: Cancellation
 
 
-class SilenceConfirmed(NamedTuple):
+class SilenceConfirmed(Struct, frozen=True, gc=False):
     """What was seen after jobs of one substation should have begun: see ``ConfirmSilence``.
 
     Args:
@@ -187,7 +189,7 @@ class SilenceConfirmed(NamedTuple):
     queue: QueueState | None
 
 
-class RequestRepublished(NamedTuple):
+class RequestRepublished(Struct, frozen=True, gc=False):
     """A request that was missing is in ``charge.requests`` again.
 
     Args:
@@ -201,7 +203,7 @@ class RequestRepublished(NamedTuple):
     read_to: int
 
 
-class RecordedJobMissing(NamedTuple):
+class RecordedJobMissing(Struct, frozen=True, gc=False):
     """A job is not where the event log has it, and is to be sent there again."""
 
     request: ChargeRequest
@@ -209,23 +211,23 @@ class RecordedJobMissing(NamedTuple):
     replays: int
 
 
-class RecordLost(NamedTuple):
+class RecordLost(Struct, frozen=True, gc=False):
     """The event log does not have the request of a missing job any more."""
 
     job: str
 
 
-class CancelledRequestMissing(NamedTuple):
+class CancelledRequestMissing(Struct, frozen=True, gc=False):
     """A request that was cancelled before its delivery is in no queue any more."""
 
     job: str
 
 
-class Route(NamedTuple):
+class Route(Struct, frozen=True, gc=False):
     """The inputs of this turn of the loop are handled: assign waiting jobs."""
 
 
-class Tick(NamedTuple):
+class Tick(Struct, frozen=True, gc=False):
     """Time has passed. ``connected`` says whether the link of the requests is up."""
 
     connected: bool

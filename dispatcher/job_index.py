@@ -10,8 +10,10 @@ from collections import OrderedDict
 from math import inf
 from typing import Any, Final
 
+from msgspec import Struct
+
 from grid import kinds
-from grid.events import ASIDE, FINAL, Event, State
+from grid.events import ASIDE, ASSIGNED, CHARGING, FINAL, Event
 
 MAX_JOBS: Final = 200_000  # that are remembered
 MAX_TRAIL: Final = 4  # assignments of one job whose order is remembered
@@ -20,7 +22,7 @@ Assigned = tuple[float, int, str]  # when, which attempt, where
 End = tuple[float, str, str, str]  # when, which state, where, why
 
 
-class _Record:
+class _Record(Struct, gc=False):
     """What is known of one job; times are Unix seconds.
 
     ``sent`` is where this dispatcher sent it, when that was decided, and after how many replays;
@@ -31,16 +33,13 @@ class _Record:
     how many replays.
     """
 
-    __slots__ = ("aside", "assigned", "charging", "elsewhere_at", "end", "sent", "trail")
-
-    def __init__(self) -> None:
-        self.sent: tuple[str, float, int] | None = None
-        self.assigned: Assigned | None = None
-        self.elsewhere_at = -inf
-        self.trail: tuple[tuple[float, str], ...] = ()
-        self.charging: tuple[float, str] | None = None
-        self.end: End | None = None
-        self.aside: tuple[int, End] | None = None
+    sent: tuple[str, float, int] | None = None
+    assigned: Assigned | None = None
+    elsewhere_at: float = -inf
+    trail: tuple[tuple[float, str], ...] = ()
+    charging: tuple[float, str] | None = None
+    end: End | None = None
+    aside: tuple[int, End] | None = None
 
 
 _UNKNOWN: Final = _Record()  # never written to
@@ -95,9 +94,9 @@ class JobIndex:
     def apply(self, event: Event) -> None:
         """Apply an event; skip those that do not change a job's state."""
         kind = event.kind
-        if kind == State.ASSIGNED:
+        if kind == ASSIGNED:
             self._assign(event)
-        elif kind == State.CHARGING:
+        elif kind == CHARGING:
             self._charge(event)
         elif kind in FINAL:
             record = self._heard_of(event.job)

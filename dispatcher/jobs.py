@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from msgspec import Struct
 
 from grid import parking, topology
 from grid.messages import ChargeRequest
@@ -20,7 +21,7 @@ COPY_HEADER: Final = "x-published-again"
 RECLAIMED_HEADER: Final = "x-taken-back-from"  # the substation that a request was sent to before
 
 
-class JobState(Enum):
+class JobState(StrEnum):
     """The state of a job in hand, from delivery to acknowledgement."""
 
     WAITING = "waiting for a substation with capacity"
@@ -71,8 +72,7 @@ class JobsInHand(NamedTuple):
     others: int
 
 
-@dataclass(slots=True, eq=False)
-class Job:
+class Job(Struct, eq=False):
     """A job in hand; only the core changes it.
 
     Args:

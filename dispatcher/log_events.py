@@ -10,7 +10,7 @@ from dispatcher.job_index import JobIndex
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.standby import Standby
 from dispatcher.unsettled import Unsettled
-from grid.events import SUBSTATIONS, Event, State
+from grid.events import PARKED, SUBSTATIONS, Event
 from grid.kinds import Snapshot
 from scheduling.load_tracker import LoadTracker
 
@@ -61,7 +61,7 @@ class LogEvents:
         self._open_jobs.take(event, read.offset)
         if event.kind == SUBSTATIONS:
             self._apply_snapshot(event, at, caught_up=read.caught_up)
-        elif event.kind == State.PARKED and event.substation:
+        elif event.kind == PARKED and event.substation:
             # it left its queue without being charged
             self._tracker.invalidate_baseline(event.substation)
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from functools import partial
 from heapq import nsmallest
 from itertools import count
 from math import inf
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from msgspec import Struct
 
 from grid import kinds
-from grid.events import ENDED, FINAL, REQUEUED, Event, State
+from grid.events import ASSIGNED, CHARGING, ENDED, FINAL, QUEUED, REQUEUED, Event
 
 NOWHERE: Final = -1  # the offset of a record that may not be in the log any more
 ENDS_REMEMBERED: Final = (
@@ -24,8 +25,7 @@ ENDS_REMEMBERED: Final = (
 )
 
 
-@dataclass(slots=True)
-class Assigned:
+class Assigned(Struct, gc=False):
     """Where a job was last sent, and whether it has begun there.
 
     ``at`` is when that was decided, in Unix seconds by the dispatcher's clock; ``record`` is the
@@ -41,7 +41,7 @@ class Assigned:
     ends_at: float = 0.0
 
 
-class _Decision(NamedTuple):
+class _Decision(Struct, frozen=True, gc=False):
     """A decision: substation, replays, when it was requested and decided, and the session's end."""
 
     substation: str
@@ -51,7 +51,7 @@ class _Decision(NamedTuple):
     ends_at: float = 0.0
 
 
-class _End(NamedTuple):
+class _End(Struct, frozen=True, gc=False):
     """How a job ended: for good, or parked or cancelled after so many replays, and when."""
 
     final: bool
@@ -114,17 +114,17 @@ class OpenJobs:
         if offset < self._last - 1:  # a reader repeats at most the last message
             self._apply(self._forget_offsets)
         self._last = offset
-        job, where, replays = event.job, event.substation, kinds.replays(event)
-        if event.kind in ENDED:
-            self._apply(self._end, job, _End(event.kind in FINAL, replays, event.at))
-        elif event.kind == State.QUEUED:
+        job, where, kind, replays = event.job, event.substation, event.kind, kinds.replays(event)
+        if kind in ENDED:
+            self._apply(self._end, job, _End(kind in FINAL, replays, event.at))
+        elif kind == QUEUED:
             self._apply(self._queue, job, replays, _asked_at(event), offset)
-        elif event.kind == State.ASSIGNED and where:
+        elif kind == ASSIGNED and where:
             decision = _Decision(where, replays, _asked_at(event), event.at)
             self._apply(self._assign, job, decision, offset)
-        elif event.kind == REQUEUED:
+        elif kind == REQUEUED:
             self.requeue(job, where, kinds.read_to(event.detail))
-        elif event.kind == State.CHARGING and where:
+        elif kind == CHARGING and where:
             self._apply(self._begin, job, where, event.at, event.ends_at, offset)
 
     def assign(
@@ -291,8 +291,8 @@ class OpenJobs:
             known.record = offset
 
     def _assign(self, job: str, decision: _Decision, offset: int) -> None:
-        substation, replays, asked_at, at, ends_at = decision
-        if self.has_ended(job, replays, asked_at):
+        substation, at, ends_at = decision.substation, decision.at, decision.ends_at
+        if self.has_ended(job, decision.replays, decision.asked_at):
             return
         known = self._assigned.get(job)
         if known is not None and known.substation == substation:

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from msgspec.structs import replace
+
 from dispatcher.commands import LookAtQueue, TakeFromQueue
 from dispatcher.inputs import JobReclaimed, QueueObserved, QueuesDue, ReclaimDue
 from dispatcher.queues import Whereabouts
@@ -58,7 +60,7 @@ class QueueWatch:
             if observed is None:
                 observed = await self._look(LookAtQueue(substation))
             else:
-                observed = observed._replace(is_empty=await self._is_empty(substation))
+                observed = replace(observed, is_empty=await self._is_empty(substation))
         return found
 
     async def _is_empty(self, substation: str) -> bool:

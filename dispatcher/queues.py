@@ -78,14 +78,15 @@ class Queues:
 
         One unavailable queue must not stop the looks at the others.
         """
-        look, state, problem, _ = observed
-        name = look.substation
+        look, state, name = observed.look, observed.state, observed.look.substation
         self._looked_at[name] = now
         if look.depth:
             self._tracker.depth(name, None if state is None else state.ready, now)
         if state is None:
             self._states.pop(name, None)
-            return self._refuse(name, problem, now) if problem else self._on_gone(name, holding)
+            if observed.problem:
+                return self._refuse(name, observed.problem, now)
+            return self._on_gone(name, holding)
         self._problems.pop(name, None)
         self._states[name] = state
         if look.declare:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from enum import Enum, StrEnum
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from dispatcher.job_index import JobIndex
 from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, Job, JobState
@@ -40,7 +42,7 @@ class DropReason(StrEnum):
     ENDED = "ended"
 
 
-class Judgement(NamedTuple):
+class Judgement(Struct, frozen=True, gc=False):
     """What is to be done with a delivery, why, and where its job may be already.
 
     ``dropped`` is set if it is dropped.

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Set
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from dispatcher.standby import Standby
 from grid import kinds
 from grid.event_log import EventWriter
@@ -161,4 +163,4 @@ def _row(candidate: Candidate) -> dict[str, Any]:
 
 def _without_age(candidate: Candidate) -> Candidate:
     """Return a candidate without the age of its gauge, which always changes."""
-    return candidate._replace(gauge_age=None)
+    return replace(candidate, gauge_age=None)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from msgspec import Struct
 
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
@@ -25,7 +27,7 @@ _STATE: Final = re.compile(r"[\x20-\x7e]*")
 Chance = Callable[[int], int]  # returns so many random bits, as ``random.Random.getrandbits`` does
 
 
-class Trace(NamedTuple):
+class Trace(Struct, frozen=True, gc=False):
     """A service's place in a trace: its own span, and the span it was called from.
 
     Ids are lower-case hexadecimal; ``parent`` is empty if the trace begins here.

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import count
 from math import inf, isnan, nan
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
-from scheduling.figures import Array, Figures, FigureTable
+from scheduling.figures import DIGITS, FULL, Array, Figures, FigureTable, read_only
 from scheduling.load_tracker import LoadTracker
 from scheduling.lowest import Lowest
 from scheduling.readings import LOAD
@@ -23,14 +24,13 @@ from scheduling.substation_state import SubstationState, share_of
 
 Numbers: TypeAlias = NDArray[np.intp]
 
-DIGITS: Final = 9  # of a share of power: two sums that differ beyond are equal
-FULL: Final = 1.0 + 10.0**-DIGITS
 BRIEF_SECONDS: Final = 60.0  # a session: where they take longer, nothing is dispatched ahead
 RENEW_SECONDS: Final = 0.05  # between two updates of what changes with time alone
 LISTED: Final = 20  # candidates that the explanation of a decision names
+KEPT_POWERS: Final = 4  # for so many it is kept what each substation's utilisation would be
 
 
-class Candidates(NamedTuple):
+class Candidates(Struct, frozen=True):
     """The substations that a job may be sent to now, at least one.
 
     Args:
@@ -71,6 +71,10 @@ class CandidateTable:
         tracker: What is known of each.
         period: Seconds between two scrapes of a substation.
         slow_start: Seconds in which a substation that comes back takes up its load.
+
+    Attributes:
+        names: The names of all substations, by number.
+        versions: By number: another one whenever anything has changed of the substation.
     """
 
     def __init__(self, tracker: LoadTracker, period: float, slow_start: float) -> None:
@@ -112,18 +116,16 @@ class CandidateTable:
             reserved_too: The substation that is reserved counts as well.
         """
         self.refresh(now)
-        figures, current = self._figures, self._current(now)
-        free = self._open(figures.open, figures.most, current)
-        after = self._filter(free, power_kw, allowed, reserved_too=reserved_too)
-        sent_ahead = False
-        if after is None and ahead:
-            free = self._open(figures.open_ahead, figures.most_ahead, current)
-            after = self._filter(free, power_kw, allowed, reserved_too=reserved_too)
-            sent_ahead = True
-        if after is None:
+        figures, current, sent_ahead = self._figures, self._current(now), False
+        after = self._after(power_kw, current, ahead=False)
+        found = self._filter(after, allowed, reserved_too=reserved_too)
+        if found is None and ahead:
+            after, sent_ahead = self._after(power_kw, current, ahead=True), True
+            found = self._filter(after, allowed, reserved_too=reserved_too)
+        if found is None:
             return None
         blind = current is _NONE_CURRENT
-        return Candidates(self._names, *after, figures, blind, sent_ahead, power_kw, self.labels)
+        return Candidates(self.names, *found, figures, blind, sent_ahead, power_kw, self.labels)
 
     @property
     def powered(self) -> bool:
@@ -160,7 +162,7 @@ class CandidateTable:
         if not allowed:
             if self._largest is None:
                 self._largest = float(self._figures.rated.max(initial=-inf))
-            return self._largest if self._names else inf
+            return self._largest if self.names else inf
         rated = self._figures.rated
         rated = rated[[self._numbers[name] for name in allowed if name in self._numbers]]
         return float(rated.max()) if rated.size else inf
@@ -183,7 +185,7 @@ class CandidateTable:
             return first
         if not good.any():
             return None
-        return self._names[int(np.where(good, -figures.headroom, inf).argmin())]
+        return self.names[int(np.where(good, -figures.headroom, inf).argmin())]
 
     def least_utilised(self, most: int, allowed: Sequence[str], now: float) -> list[int]:
         """Return the numbers of the least utilised substations, at most so many.
@@ -208,18 +210,9 @@ class CandidateTable:
 
     # what is shown of one of them
 
-    @property
-    def names(self) -> Sequence[str]:
-        """Return the names of all substations, by number."""
-        return self._names
-
     def figures_of(self, number: int) -> Figures:
         """Return the figures by which a substation was judged last."""
         return self._figures.figures[number]
-
-    def version(self, number: int) -> int:
-        """Return a number that is another whenever anything has changed of a substation."""
-        return self._versions[number]
 
     def share(self, number: int, now: float) -> float:
         """Return (load + 1) ÷ places of a substation; infinite where it may be sent nothing."""
@@ -233,20 +226,44 @@ class CandidateTable:
 
     # how candidates are found
 
+    def _after(self, power_kw: float, current: NDArray[np.bool_] | None, *, ahead: bool) -> Array:
+        """Return the utilisation after placing a job; infinite where there is no capacity.
+
+        Of a few powers it is kept, and follows the figures.
+        """
+        if current is not None or not self._powered:
+            return self._after_anew(power_kw, current, ahead=ahead)
+        if (known := self._kept.get((power_kw, ahead))) is None:
+            if len(self._kept) == KEPT_POWERS:
+                self._kept.clear()
+            after = self._after_anew(power_kw, current, ahead=ahead)
+            known = self._kept[power_kw, ahead] = after, read_only(after)
+        return known[1]
+
+    def _after_anew(
+        self, power_kw: float, current: NDArray[np.bool_] | None, *, ahead: bool
+    ) -> Array:
+        figures = self._figures
+        if ahead:
+            free = self._open(figures.open_ahead, figures.most_ahead, current)
+        else:
+            free = self._open(figures.open, figures.most, current)
+        if not self._powered:
+            return free
+        power = figures.power + power_kw * figures.per_kw
+        after = np.maximum(free, power)
+        after[power > FULL] = inf
+        return after
+
     def _filter(
-        self, free: Array, power_kw: float, allowed: Sequence[str], *, reserved_too: bool
+        self, after: Array, allowed: Sequence[str], *, reserved_too: bool
     ) -> tuple[Array, float] | None:
-        """Return the utilisation after placing a job, and the lowest; None if it fits nowhere."""
-        after, figures = free, self._figures
-        if self._powered:
-            power = figures.power + power_kw * figures.per_kw
-            after = np.maximum(free, power)
-            after[power > FULL] = inf
+        """Return the utilisation where a job may go, and the lowest; None if it fits nowhere."""
         if allowed:
             after = np.where(self._is_allowed(allowed), after, inf)
         reserved = None if self.reserved is None else self._numbers.get(self.reserved)
         if reserved is not None and not reserved_too:
-            after = after.copy() if after is free else after
+            after = after.copy()
             after[reserved] = inf
         if not after.size:
             return None
@@ -287,7 +304,7 @@ class CandidateTable:
         return current
 
     def _is_allowed(self, allowed: Sequence[str]) -> NDArray[np.bool_]:
-        found = np.zeros(len(self._names), dtype=np.bool_)
+        found = np.zeros(len(self.names), dtype=np.bool_)
         for name in allowed:
             if (number := self._numbers.get(name)) is not None:
                 found[number] = True
@@ -306,37 +323,37 @@ class CandidateTable:
             return
         changed, substations = self.tracker.take_changed(), self.tracker.substations
         numbers = [self._numbers.get(each.substation) for each in changed]
-        if None in numbers or len(self._names) != len(substations):
+        if None in numbers or len(self.names) != len(substations):
             self._begin()
             changed = list(substations.values())
         for state in changed:
-            self._write(state, now)
+            self._write(self._numbers[state.substation], state, now)
 
     def _begin(self) -> None:
-        self._names = sorted(self.tracker.substations)
-        self._numbers = {name: number for number, name in enumerate(self._names)}
-        self._figures = FigureTable(len(self._names))
-        self._versions = [next(self._changes)] * len(self._names)
-        self._utilisation = np.full(len(self._names), inf)
+        self.names = sorted(self.tracker.substations)
+        self._numbers = {name: number for number, name in enumerate(self.names)}
+        self._figures = FigureTable(len(self.names))
+        self.versions = [next(self._changes)] * len(self.names)
+        self._utilisation = np.full(len(self.names), inf)
         self._lowest = Lowest(self._utilisation, LISTED)
         self._powered = False
+        self._kept: dict[tuple[float, bool], tuple[Array, Array]] = {}
         self._largest = None
         self._current_until = -inf
         self._current_at = nan
         self._opened = True
 
-    def _write(self, state: SubstationState, now: float) -> None:
-        number = self._numbers.get(state.substation)
-        if number is None or self.tracker.substations.get(state.substation) is not state:
-            return  # it left, and another of its name may have come
-        self._versions[number] = next(self._changes)
+    def _write(self, number: int, state: SubstationState, now: float) -> None:
+        self.versions[number] = next(self._changes)
         self._current_at = nan
         events_stale = state.events_stale(now)
-        starting = state.health.is_starting(now, self._slow_start)
-        figures = self._figures_of(state, now, events_stale=events_stale, starting=starting)
+        unsteady = state.health.unsteady(now, self._slow_start)
+        figures = self._figures_of(state, now, events_stale=events_stale, unsteady=unsteady)
         before = self._figures.figures[number]
         if figures != before:
             self._figures.write(number, figures)
+            for (power_kw, ahead), (after, _) in self._kept.items():
+                after[number] = figures.after(power_kw, ahead=ahead)
             self._utilisation[number] = utilisation = max(figures.share, figures.power)
             self._lowest.update(number, utilisation)
             self._opened = self._opened or figures.opens(before)
@@ -349,29 +366,30 @@ class CandidateTable:
                 current_until = figures.asked_at + self.tracker.stale_after
                 self._current_until = min(self._current_until, current_until)
         fades = events_stale and state.session_seconds is not None
-        if fades or state.events_due is not None or state.health.unsteady(now, self._slow_start):
+        if fades or unsteady or state.events_due is not None:
             self._passing[state.substation] = state
 
     def _figures_of(
-        self, state: SubstationState, now: float, *, events_stale: bool, starting: bool
+        self, state: SubstationState, now: float, *, events_stale: bool, unsteady: bool
     ) -> Figures:
-        places, rated = state.places, state.rated_power_kw
-        blocked = self.tracker.blocked_reason(state, now) is not None
         load = state.expected_load(now) if events_stale else state.load
-        share = inf if blocked else (load + 1.0) / places
-        blind = share if state.consumers else inf
+        places, power_kw = state.places, state.power_kw
+        blind = share = (load + 1.0) / places
+        if self.tracker.blocked_reason(state, now) is not None:
+            blind = share = inf
+        elif not state.consumers:
+            blind = inf
         # here, too: `_current` looks again only when the page of another grows too old
         if state.problem is not None or now - state.oldest > self.tracker.stale_after:
             share = inf
-        capacity = places
-        if starting:
-            capacity = state.health.slow_start_limit(places, now, self._slow_start)
-        if events_stale and not state.capped:
-            capacity += state.ahead(self._period) * capacity / places
-        most = most_ahead = capacity / places
-        if not (events_stale or starting) and _may_dispatch_ahead(state):
-            most_ahead = (capacity + 1.0) / places
-        power = state.power_kw
+        most, most_ahead = self._most(state, now, events_stale=events_stale, unsteady=unsteady)
+        rated, power, per_kw, background, headroom = inf, 0.0, 0.0, 0.0, -inf
+        if state.rated_power_kw is not None:
+            rated = state.rated_power_kw
+            power = round(share_of(power_kw, rated), DIGITS)
+            per_kw = 1.0 / rated if rated else 0.0
+            background = share_of(state.background_kw, rated)
+            headroom = rated - power_kw
         return Figures(
             share,
             blind,
@@ -379,16 +397,31 @@ class CandidateTable:
             most_ahead,
             share if share <= most else inf,
             share if share <= most_ahead else inf,
-            0.0 if rated is None else round(share_of(power, rated), DIGITS),
-            1.0 / rated if rated else 0.0,
-            0.0 if rated is None else round(share_of(state.background_kw, rated), DIGITS),
-            inf if rated is None else rated,
-            state.gauge(LOAD) or 0.0,
-            -inf if rated is None else rated - power,
-            load,
             power,
+            per_kw,
+            background,
+            rated,
+            state.gauge(LOAD) or 0.0,
+            headroom,
+            load,
+            power_kw,
             nan if state.problem is not None else state.oldest,
         )
+
+    def _most(
+        self, state: SubstationState, now: float, *, events_stale: bool, unsteady: bool
+    ) -> tuple[float, float]:
+        """Return the largest share at which it may be sent a job, and where others wait."""
+        places = capacity = state.places
+        starting = unsteady and state.health.is_starting(now, self._slow_start)
+        if starting:
+            capacity = state.health.slow_start_limit(places, now, self._slow_start)
+        if events_stale and not state.capped:
+            capacity += state.ahead(self._period) * capacity / places
+        most = most_ahead = capacity / places
+        if not (events_stale or starting) and _may_dispatch_ahead(state):
+            most_ahead = (capacity + 1.0) / places
+        return most, most_ahead
 
 
 _NONE_CURRENT: Final[NDArray[np.bool_]] = np.zeros(0, dtype=np.bool_)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from msgspec import Struct
 
 from grid.controls import Availability
 from scheduling import reasons
-from scheduling.candidates import FULL, LISTED, Candidates, CandidateTable
+from scheduling.candidates import LISTED, Candidates, CandidateTable
+from scheduling.figures import FULL
 from scheduling.order import Requirements
 from scheduling.policies import Pick
 
@@ -23,7 +26,7 @@ BLIND: Final = "; by the load tracker alone, since no gauge is current"
 AHEAD: Final = "; sent ahead: it starts when a connector there becomes free"
 
 
-class Candidate(NamedTuple):
+class Candidate(Struct, frozen=True, gc=False):
     """A substation as a decision sees it.
 
     Args:
@@ -94,20 +97,27 @@ def shown(candidate: Candidate) -> dict[str, Any]:
     }
 
 
+class _Row(Struct, frozen=True, gc=False):
+    """What was shown of a substation: as of which change of it, when, and for which job."""
+
+    version: int
+    circumstances: tuple[object, ...]
+    asked_at: float | None
+    shown: dict[str, Any]
+
+
 class Explainer:
     """Explains the decisions of a policy; it remembers what it showed of each substation.
 
-    Between two decisions hardly any substation changes. In one turn of the loop, which decides
-    about all jobs at the same ``now``, what was shown of one holds until it changes; from one turn
-    to the next, all of it but what changes with time and with the job. Explanations share what is
-    shown: nobody may change it.
+    Between two decisions hardly any substation changes, and what was shown of the others holds for
+    a job that needs the same at the same time. Otherwise all of it holds but the age of the gauge,
+    and the reason. Explanations share what is shown: nobody may change it.
     """
 
     def __init__(self, table: CandidateTable, policy: str) -> None:
         self._table = table
         self._policy = policy
-        self._lasting: dict[str, tuple[int, float | None, dict[str, Any]]] = {}
-        self._rows: dict[str, tuple[int, dict[str, Any]]] = {}  # for the same circumstances
+        self._rows: dict[int, _Row] = {}  # by the substation's number
         self._circumstances: tuple[object, ...] = ()
 
     def explanation(
@@ -117,46 +127,46 @@ class Explainer:
 
         It is to be made before the load tracker is told of the decision.
         """
-        table, allowed = self._table, requirements.allowed
+        table, rows, allowed = self._table, self._rows, requirements.allowed
         numbers = table.least_utilised(LISTED, allowed, now)
         if pick.number not in numbers:
             numbers.append(pick.number)
         circumstances = now, requirements.power_kw, allowed, table.reserved, found.blind
         if circumstances != self._circumstances:
             self._circumstances = circumstances
-            self._rows.clear()
         reason = pick.reason
         if found.blind:
             reason += BLIND
         if found.ahead:
             reason += AHEAD
-        candidates = [self._row(each, requirements, now) for each in numbers]
+        candidates = []
+        for number in numbers:
+            row = rows.get(number)
+            if (
+                row is None
+                or row.version != table.versions[number]
+                or row.circumstances is not self._circumstances
+            ):
+                row = rows[number] = self._row(number, row, requirements, now)
+            candidates.append(row.shown)
         return {"policy": self._policy, "reason": reason, "candidates": candidates}
 
-    def _row(self, number: int, requirements: Requirements, now: float) -> dict[str, Any]:
-        name, version = self._table.names[number], self._table.version(number)
-        known = self._rows.get(name)
-        if known is None or known[0] != version:
-            known = self._rows[name] = version, self._show(number, requirements, now)
-        return known[1]
-
-    def _show(self, number: int, requirements: Requirements, now: float) -> dict[str, Any]:
-        table = self._table
-        name, version = table.names[number], table.version(number)
-        problem, reason = _reasons(table, number, now, requirements)
-        known = self._lasting.get(name)
-        if known is None or known[0] != version:
+    def _row(self, number: int, last: _Row | None, needs: Requirements, now: float) -> _Row:
+        table, version = self._table, self._table.versions[number]
+        problem, reason = _reasons(table, number, now, needs)
+        if last is None or last.version != version:
             candidate = _candidate(table, number, now, problem, reason)
-            age, row = candidate.gauge_age, shown(candidate)
-            self._lasting[name] = version, None if age is None else now - age, row
-            return row
-        _, asked_at, last = known
-        return {
-            **last,
+            age = candidate.gauge_age
+            asked_at = None if age is None else now - age
+            return _Row(version, self._circumstances, asked_at, shown(candidate))
+        asked_at = last.asked_at
+        renewed = {
+            **last.shown,
             "gauge_age_seconds": None if asked_at is None else round(now - asked_at, 3),
             "eligible": reason is None,
             "reason": reason,
         }
+        return _Row(version, self._circumstances, asked_at, renewed)
 
 
 def _candidate(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from math import inf, nan
-from typing import NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float64]
 
+DIGITS: Final = 9  # of a share of power: two sums that differ beyond are equal
+FULL: Final = 1.0 + 10.0**-DIGITS
 
-class Figures(NamedTuple):
+
+class Figures(Struct, frozen=True, gc=False):
     """What a decision needs of one substation.
 
     Args:
@@ -49,6 +54,11 @@ class Figures(NamedTuple):
     power_kw: float = 0.0
     asked_at: float = nan
 
+    def after(self, power_kw: float, *, ahead: bool) -> float:
+        """Return the utilisation with a job placed there; infinite without capacity for it."""
+        power = self.power + power_kw * self.per_kw
+        return max(self.open_ahead if ahead else self.open, power) if power <= FULL else inf
+
     def opens(self, before: Figures) -> bool:
         """Return whether there may be capacity where there was none."""
         return (
@@ -71,20 +81,21 @@ class FigureTable:
 
     def __init__(self, count: int) -> None:
         self.figures = [Figures()] * count
-        self._rows = np.tile(np.array([Figures()]).T, count)  # a row for each kind
+        self._rows = np.tile(np.array([astuple(Figures())]).T, count)  # a row for each kind
         (
             self.share, self.blind, self.most, self.most_ahead, self.open, self.open_ahead,
             self.power, self.per_kw, self.background, self.rated, self.gauge, self.headroom,
             self.load, self.power_kw, self.asked_at,
-        ) = map(_read_only, self._rows)  # fmt: skip
+        ) = map(read_only, self._rows)  # fmt: skip
 
     def write(self, number: int, figures: Figures) -> None:
         """Write the figures of one substation."""
         self.figures[number] = figures
-        self._rows[:, number] = figures
+        self._rows[:, number] = astuple(figures)
 
 
-def _read_only(array: Array) -> Array:
+def read_only(array: Array) -> Array:
+    """Return a view of an array that cannot be written to."""
     view = array.view()
     view.flags.writeable = False
     return view

@@ -80,7 +80,7 @@ DEFAULT: Final = LeastLoaded.name
 
 def drawn_among(is_tied: NDArray[np.bool_], random: Random) -> tuple[int, str]:
     """Return the number of a substation that is the best, and a note where several tied."""
-    tied = is_tied.nonzero()[0].tolist()
+    tied = is_tied.nonzero()[0]
     if len(tied) == 1:
-        return tied[0], ""
-    return tied[random.randrange(len(tied))], f", drawn among {len(tied)}"
+        return int(tied[0]), ""
+    return int(tied[random.randrange(len(tied))]), f", drawn among {len(tied)}"

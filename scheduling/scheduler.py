@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic
+
+from msgspec import Struct
 
 from grid.messages import DEFAULT_POWER_KW
 from scheduling.candidates import CandidateTable
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from random import Random
 
 
-class Assignment(NamedTuple, Generic[W]):
+class Assignment(Struct, Generic[W], frozen=True, gc=False):
     """A job, the substation that takes it, and the explanation as the event log has it."""
 
     job: W

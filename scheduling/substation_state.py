@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil, exp, inf
 from typing import Final, NamedTuple
@@ -39,44 +38,36 @@ class Depth:
     known_at: float = 0.0
 
 
-@dataclass(slots=True)
-class InFlight:
+class InFlight(deque[float]):
     """The powers of the jobs in flight in kW, the newest last, and their sum."""
 
-    total: float = 0.0
-    _powers: deque[float] = field(default_factory=deque)
-
-    def __len__(self) -> int:
-        """Return how many jobs there are."""
-        return len(self._powers)
-
-    def __iter__(self) -> Iterator[float]:
-        """Return the powers, in order."""
-        return iter(self._powers)
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0.0
 
     def add(self, power_kw: float) -> None:
         """Add a job that is dispatched."""
-        self._powers.append(power_kw)
+        self.append(power_kw)
         self.total += power_kw
 
     def drop_oldest(self, count: int) -> None:
         """Remove jobs that have arrived: the first that were dispatched."""
         for _ in range(count):
-            self._removed(self._powers.popleft())
+            self._removed(self.popleft())
 
     def drop_newest(self) -> None:
         """Remove the job that was dispatched last, if there is one."""
-        if self._powers:
-            self._removed(self._powers.pop())
+        if self:
+            self._removed(self.pop())
 
     def clear(self) -> None:
         """Remove all jobs."""
-        self._powers.clear()
+        super().clear()
         self.total = 0.0
 
     def _removed(self, power_kw: float) -> None:
         # what additions and subtractions have left of a rounding error ends here
-        self.total = self.total - power_kw if self._powers else 0.0
+        self.total = self.total - power_kw if self else 0.0
 
 
 @dataclass(slots=True)
@@ -147,7 +138,7 @@ class SubstationState:
         """Jobs sent there that its sessions do not show yet."""
         if self.counts is None:
             return max(self.ready, float(len(self.sent_at)))
-        return max(0.0, self.dispatched - taken_from_queue(self.counts))
+        return max(0.0, self.dispatched - self.counts.accepted - self.counts.dropped)
 
     @property
     def load(self) -> float:
@@ -161,7 +152,9 @@ class SubstationState:
     @property
     def power_kw(self) -> float:
         """Return what sessions, jobs in flight and other consumers draw together, in kW."""
-        return self.background_kw + self._charging_kw() + self._in_flight_kw()
+        unknown = self.outstanding - len(self.in_flight_kw)  # jobs in flight draw the usual power
+        in_flight_kw = self.in_flight_kw.total + max(0.0, unknown) * DEFAULT_POWER_KW
+        return self.background_kw + self._charging_kw() + in_flight_kw
 
     def age(self, now: float) -> float | None:
         """How long ago the load gauge was asked for, in seconds; None if it never was."""
@@ -204,11 +197,6 @@ class SubstationState:
             return self.sessions * DEFAULT_POWER_KW
         begun = self.sessions - (self.gauge(readings.LOAD) or 0.0)  # since the page
         return reported_kw + max(0.0, begun) * DEFAULT_POWER_KW
-
-    def _in_flight_kw(self) -> float:
-        """Return the power of the jobs in flight: of those not known, the usual one."""
-        unknown = self.outstanding - len(self.in_flight_kw)
-        return self.in_flight_kw.total + max(0.0, unknown) * DEFAULT_POWER_KW
 
 
 def share_of(power_kw: float, rated_kw: float) -> float:

@@ -106,7 +106,7 @@ class ReconcilerHarness:
     def feed(self, input: Input) -> None:
         """Record a job that was requeued, as the log has it, or that is sent once more."""
         if isinstance(input, RequestRepublished):
-            self.jobs.requeue(*input)
+            self.jobs.requeue(input.job, input.substation, input.read_to)
             self.requeued.append((input.job, input.substation, input.read_to))
         elif isinstance(input, RecordedJobMissing):
             self.again.append((input.request.id, input.substation, input.replays))

@@ -244,7 +244,7 @@ async def test_snapshot_has_a_row_for_each_substation() -> None:
 async def test_snapshot_is_written_when_something_has_changed() -> None:
     """A gauge's age always changes, and does not count; its problem does."""
     harness = Harness(confirming())
-    older = candidate()._replace(gauge_age=1.5)
+    older = structs.replace(candidate(), gauge_age=1.5)
     looks = [[candidate()], [older], [candidate()], [candidate("away")], [candidate("away")]]
     assert len(await written(harness, *looks)) == 2
 
