@@ -79,7 +79,7 @@ class EventLog:
         self._is_ending = False
         self._unwritten = 0
         self._past = 0  # messages that were read before the mark
-        self._heard_at: float | None = None  # when the dispatcher wrote, if only in them
+        self._heard_at: float | None = None  # when the dispatcher wrote the last of them
 
     def check_caught_up(self) -> None:
         """Raise ``NotCaughtUp`` while what was written before this start is still being read."""
@@ -111,8 +111,8 @@ class EventLog:
             self._feed.hear(from_dispatcher=from_dispatcher)
         else:
             self._keep_from_collector()
-        if from_dispatcher and found:
-            self._heard_at = None if self.caught_up.is_set() else found[-1].at
+            if from_dispatcher and found:
+                self._heard_at = found[-1].at
         now = self._clock()
         for event in found:
             # one bad event must not end every api: the log is read again at each start

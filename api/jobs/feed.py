@@ -24,10 +24,9 @@ from api.jobs.job import Job
 from api.jobs.projection import Applied, Projection
 from api.jobs.rows import START, JobQuery, vehicle_of
 from api.jobs.search import find
-from api.last_heard import LastHeard
+from api.last_heard import DispatcherWatch, LastHeard
 from grid import wire
-from grid.events import QUEUED, SUBSTATIONS, Event, State
-from grid.kinds import Snapshot
+from grid.events import QUEUED, Event, State
 
 log = logging.getLogger(__name__)
 
@@ -165,9 +164,7 @@ class Feed:
         self._pending: list[Change] = []
         self._readers: set[Reader] = set()
         self._is_followed = asyncio.Event()
-        self._heard = now()
-        self._has_left = False
-        self._is_linked = True
+        self._dispatcher = DispatcherWatch(now())
         self._written = projection.substations  # what readers have
         self._since: dict[str, float] = {}  # of the alerts, as of the last second
         self._last: dict[str, float] = {}  # when the api found an alert last, by the steady clock
@@ -179,30 +176,30 @@ class Feed:
         """Begin with the jobs as they are: all that was written before was read.
 
         ``heard_at`` is when the dispatcher wrote the last of it, in Unix seconds; None if it did
-        not, or was heard since.
+        not.
         """
         if heard_at is not None:
-            self._heard = self._now() - max(0.0, self._clock() - heard_at)
-            self._has_left = self._projection.substations.is_last
+            now, at, known = self._now(), self._clock(), self._projection.substations
+            self._dispatcher.begin(
+                now - max(0.0, at - heard_at), now - max(0.0, at - known.at), has_left=known.is_last
+            )
         self._forgotten = self._at = self._offset()
         self._figures.begin(self._projection.after(None, State.QUEUED))
 
     @property
     def last_heard(self) -> LastHeard:
         """Return when the dispatcher was heard last."""
-        return LastHeard(self._now() - self._heard, self._has_left)
+        return self._dispatcher.last_heard(self._now())
 
     def on_link(self, *, is_up: bool) -> None:
         """Record whether the links to RabbitMQ are up: what was written meanwhile comes soon."""
-        if is_up and not self._is_linked:
-            self._heard = self._now()
-        self._is_linked = is_up
+        self._dispatcher.on_link(self._now(), is_up=is_up)
 
     def hear(self, *, from_dispatcher: bool) -> None:
         """Record that a message of the event log is read, before its events are applied."""
         self._at = self._offset()
         if from_dispatcher:
-            self._heard, self._has_left = self._now(), False
+            self._dispatcher.hear(self._now())
 
     def apply(self, applied: Applied) -> None:
         """Add a change of a job."""
@@ -219,9 +216,10 @@ class Feed:
             self._pending.append(_change(applied.event, job))
 
     def on_other(self, event: Event) -> None:
-        """Record an event that is none of a job."""
-        if event.kind == SUBSTATIONS:
-            self._has_left = Snapshot(event.detail).leaves
+        """Record an event that is none of a job: a snapshot, unless it came too late."""
+        known = self._projection.substations
+        if known.event is event:
+            self._dispatcher.see_snapshot(self._now(), has_left=known.is_last)
 
     # --- readers
 
@@ -420,12 +418,14 @@ class Feed:
         return 0.0 if oldest_at is None else max(0.0, at - oldest_at)
 
     def _facts(self, problems: list[str], at: float) -> Facts:
-        figures = self._figures
+        figures, heard = self._figures, self.last_heard
         return Facts(
             problems=problems,
             blocked=self._blocked,
-            silent=self.last_heard.seconds,
-            has_left=self._has_left,
+            silent=heard.seconds,
+            has_left=heard.has_left,
+            snapshot_age=heard.snapshot_seconds,
+            is_excused=self._dispatcher.is_excused(self._now()),
             rows=self._rows(),
             waiting=figures.waiting,
             oldest=self.oldest_wait(at),

@@ -413,6 +413,25 @@ async def test_dispatcher_is_not_called_silent_for_the_time_without_rabbitmq() -
         assert [each["name"] for each in status["alerts"]] == ["DispatcherSilent"]
 
 
+async def test_dispatcher_that_is_dead_is_called_silent_while_a_link_breaks_again_and_again() -> (
+    None
+):
+    """Once the link is up again it is excused for a moment, but not twice without a word."""
+    async with Bench().serve() as bench, following(bench) as stream:
+        await stream.next()
+        hear(bench, snapshot("s1"))
+        await stream.next()
+        found = []
+        for _ in range(3):
+            bench.feed.on_link(is_up=False)
+            bench.now += 2
+            bench.feed.on_link(is_up=True)
+            bench.feed.end_second([], "")
+            _, status, _ = await stream.next()
+            found.append([each["name"] for each in status["alerts"]])
+        assert found == [[], [], ["DispatcherSilent"]]
+
+
 async def test_reader_goes_away_with_its_connection() -> None:
     """It costs nothing any more once the next chunk could not be written."""
     async with Bench().serve() as bench:
