@@ -165,7 +165,8 @@ class Feed:
         self._readers: set[Reader] = set()
         self._is_followed = asyncio.Event()
         self._dispatcher = DispatcherWatch(now())
-        self._written = projection.substations  # what readers have
+        # what readers have: the snapshot, and whether it was old
+        self._written = projection.substations, False
         self._since: dict[str, float] = {}  # of the alerts, as of the last second
         self._last: dict[str, float] = {}  # when the api found an alert last, by the steady clock
         self._blocked = ""  # why RabbitMQ blocks publishers, as of the last status
@@ -331,8 +332,9 @@ class Feed:
         self._readers = {each for each in self._readers if not each.is_ended}
         if not self._readers:
             self._is_followed.clear()
-        if self._projection.substations is not self._written:
-            self._written = self._projection.substations
+        known = self._projection.substations, self.last_heard.is_silent
+        if known != self._written:
+            self._written = known
             if readers := self._readers_of_all:
                 _put(readers, self._substations())
 

@@ -17,7 +17,7 @@ import pytest
 from api import auth
 from api.jobs import feed
 from grid import kinds, provenance
-from grid.events import Event, State
+from grid.events import MARKER, Event, State
 from grid.messages import ChargeRequest
 from tests.api.harness import AT, Bench, assigned, problem
 
@@ -411,6 +411,22 @@ async def test_dispatcher_is_not_called_silent_for_the_time_without_rabbitmq() -
         bench.feed.end_second([], "")
         _, status, _ = await stream.next()
         assert [each["name"] for each in status["alerts"]] == ["DispatcherSilent"]
+
+
+async def test_readers_are_told_when_substations_are_not_known_any_more_and_when_they_are() -> None:
+    """Each row says so, not only the status: a client may keep the rows alone."""
+    async with Bench().serve() as bench, following(bench) as stream:
+        await stream.next()
+        hear(bench, snapshot("s1"))
+        await stream.next()
+        bench.now += 3
+        bench.feed.flush()
+        name, data, _ = await stream.next()
+        (found,) = data["substations"]
+        assert (name, found["status"], found["eligible"]) == ("substations", "unknown", False)
+        hear(bench, Event(MARKER, AT, job="dispatcher"))
+        name, data, _ = await stream.next()
+        assert (name, data["substations"][0]["status"]) == ("substations", "available")
 
 
 async def test_dispatcher_that_is_dead_is_called_silent_while_a_link_breaks_again_and_again() -> (
