@@ -248,19 +248,19 @@ class EventLog:
         job = applied.job
         if applied.duplicates:
             self._metrics.duplicates.inc(applied.duplicates)
-        if applied.kind is CHARGING and (asked_at := job.asked_at) is not None:
-            self._observe_beginning(job, asked_at, event.at)
+        if applied.kind is CHARGING and (since := job.waits_since) is not None:
+            self._observe_beginning(job, since, event.at)
         for waiter in self._waiting.get(job.id, ()):
             if waiter.holds(job):
                 waiter.end()
 
-    def _observe_beginning(self, job: Job, asked_at: float, at: float) -> None:
+    def _observe_beginning(self, job: Job, since: float, at: float) -> None:
         """Record how long a job waited for its session, in all and with a free connector."""
-        waited = max(0, at - asked_at)
+        waited = max(0, at - since)
         self._metrics.charging_seconds.observe(waited)
         if waited > SOON:  # else nobody needs to know what it may use: to parse that takes time
             free_since = self._free.since(need_of(job.request).allowed)
-            waited = max(0, at - max(asked_at, free_since))
+            waited = max(0, at - max(since, free_since))
         self._metrics.begin_seconds.observe(waited)
 
 
