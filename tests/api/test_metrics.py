@@ -131,6 +131,11 @@ def test_connector_is_free_for_a_job_where_that_may_go() -> None:
     assert free.since(["s1"]) == AT
     assert free.since(["s2"]) == -inf
     assert free.since(["s1", "s2"]) == -inf
+    assert free.since(["s1", "typo"]) == AT
+    assert free.since(["typo"]) == -inf
+    free.see(Substations(seen(AT + 1, row("s2")), AT + 1).rows(LastHeard()), AT + 1)
+    assert free.since(["s1", "s2"]) == -inf
+    assert free.since(["s1"]) == -inf  # it is gone
 
 
 def test_test_rows_are_valid() -> None:
