@@ -177,7 +177,10 @@ class Substations:
         """Return why no substation can ever take a request, in a word and in full, or None.
 
         Ratings may have changed while the dispatcher is silent, so then they count as unknown.
+        While the event log is still being read, the substations do as well.
         """
+        if heard.snapshot_seconds == inf:
+            return None
         largest = inf
         if not heard.is_silent:
             known = [self._ratings[each] for each in allowed if each in self._ratings]

@@ -18,6 +18,7 @@ from api.jobs.waiting import WaitingOrder, rank_of
 from api.last_heard import DISPATCHER_TIMEOUT, SNAPSHOT_TIMEOUT, LastHeard
 from api.substations import Condition, Substations
 from grid.controls import Availability
+from grid.errors import STILL_READING
 from grid.events import MARKER, SUBSTATIONS, Event, State
 from grid.kinds import queued
 from grid.messages import ChargeRequest
@@ -282,6 +283,25 @@ async def test_substations_are_unknown_once_the_dispatcher_has_stopped() -> None
         bench.hear(snapshot(*rows, at=AT + 2))
         found = (await bench.get("/substations")).body
         assert (found["problem"], found["substations"][0]["status"]) == (None, "available")
+
+
+async def test_answers_claim_nothing_of_the_grid_while_the_event_log_is_read() -> None:
+    """What was read so far may be of yesterday: no reason, place, rating or substation by that."""
+    async with Bench().serve() as bench:
+        bench.log.caught_up.clear()
+        bench.now += 20
+        bench.hear(snapshot(row("a", rated_power_kw=10.0)))
+        accepted = (await bench.post()).body
+        assert (accepted["reason"], accepted["place"]) == (STILL_READING, None)
+        shown = (await bench.get("/charge/job1")).body
+        assert (shown["reason"], shown["place"]) == (STILL_READING, None)
+        (degraded,) = (await bench.get("/readyz")).body["degraded"]
+        assert degraded.startswith(STILL_READING)
+        for body in ({"requested_power_kw": 20}, {"eligible_substations": ["b"]}):
+            assert (await bench.post(body)).status == 202
+        bench.hear(assigned("job1", "a"))
+        shown = (await bench.get("/charge/job1")).body
+        assert (shown["status"], shown["reason"]) == ("assigned", None)
 
 
 async def test_readyz_is_degraded_while_no_substation_is_eligible() -> None:
