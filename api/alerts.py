@@ -144,21 +144,26 @@ def _broker(facts: Facts) -> list[Alert]:
                 "by itself.",
             )
         )
-    for each in facts.problems:
-        if each in down or "blocks publishers" in each:
-            continue
-        summary, _, action = each.partition(": ")
-        found.append(
-            Alert(
-                "ApiNotReady",
-                Severity.CRITICAL if "queue" in summary else Severity.WARNING,
-                summary[:1].upper() + summary[1:],
-                f"{action[:1].upper()}{action[1:]}."
-                if action
-                else "This ends once it has read all.",
-            )
-        )
+    told = (*down, *(each for each in facts.problems if "blocks publishers" in each))
+    if others := [each for each in facts.problems if each not in told]:
+        found.append(_not_ready(others))
     return found
+
+
+def _not_ready(problems: Sequence[str]) -> Alert:
+    """Return one alert of all problems, as bad as the worst of them."""
+    parts = [each.partition(": ") for each in problems]
+    actions = [f"{_capital(action)}." for _, _, action in parts if action]
+    if not all(action for _, _, action in parts):
+        actions.append("This ends once it has read all.")
+    return Alert(
+        "ApiNotReady",
+        Severity.CRITICAL
+        if any("queue" in summary for summary, _, _ in parts)
+        else Severity.WARNING,
+        _capital("; ".join([summary for summary, _, _ in parts])),
+        " ".join(dict.fromkeys(actions)),
+    )
 
 
 def _dispatcher(facts: Facts) -> list[Alert]:
@@ -294,19 +299,26 @@ def _prometheus(observed: Observed, known: Collection[str]) -> list[Alert]:
 
 
 def _of_prometheus(name: str, firing: Sequence[Firing]) -> Alert:
-    """Return one alert of all that have the same name: what differs is told of the first one."""
-    is_critical = any(each.severity == Severity.CRITICAL for each in firing)
-    first = min(firing, key=lambda each: (each.summary, each.description))
+    """Return one alert of all that have the same name: what differs is told of one of the worst."""
+    first = min(firing, key=lambda each: (_is_mild(each), each.summary, each.description))
     others = f" (and {len(firing) - 1} more)" if len(firing) > 1 else ""
     return Alert(
         name,
-        Severity.CRITICAL if is_critical else Severity.WARNING,
+        Severity.WARNING if _is_mild(first) else Severity.CRITICAL,
         (first.summary or name or "An alert without a name") + others,
         first.description,
         Source.PROMETHEUS,
         first.runbook,
         min((each.since for each in firing if each.since is not None), default=None),
     )
+
+
+def _is_mild(each: Firing) -> bool:
+    return each.severity != Severity.CRITICAL
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _duration(seconds: float) -> str:
