@@ -146,7 +146,7 @@ class EventLog:
         applied = self._projection.apply(event, self._clock())
         if applied is None:
             return None
-        self._feed.apply(applied)
+        self._feed.apply_own(applied)
         return applied.job
 
     def job(self, id: str) -> Job | None:

@@ -158,7 +158,9 @@ class Feed:
         self._prometheus = prometheus
         self._figures = Figures()
         # the jobs that changed, each with the offset of the event log's next message then
-        self._recent: deque[tuple[int, Job]] = deque(maxlen=MAX_RECENT)
+        self._recent: deque[tuple[int, Job]] = deque()
+        # of those, the ones that this api has accepted, and not read in the log yet
+        self._unread: set[str] = set()
         self._at = 0  # the offset, as of the message that is read
         self._forgotten = 0  # the offset up to which changes were forgotten, or never seen
         self._pending: list[Change] = []
@@ -202,19 +204,32 @@ class Feed:
         if from_dispatcher:
             self._dispatcher.hear(self._now())
 
+    def apply_own(self, applied: Applied) -> None:
+        """Add a change that this api has made, before it is read in the log.
+
+        Readers of another api may have read on, and resume here: they do not know of it.
+        """
+        self._unread.add(applied.job.id)
+        self.apply(applied)
+
     def apply(self, applied: Applied) -> None:
         """Add a change of a job."""
         job = applied.job
+        self._remember(job)
         if applied.had_request and applied.kind is QUEUED and job.status is applied.before:
+            self._unread.discard(job.id)
             return  # an event of this api, which is read back
         self._figures.apply(applied)
-        recent = self._recent
-        if len(recent) == MAX_RECENT:
-            self._forgotten = recent[0][0]
-        # without the event: to keep 20,000 of them costs as much time as to read them
-        recent.append((self._at, job))
         if self._readers:
             self._pending.append(_change(applied.event, job))
+
+    def _remember(self, job: Job) -> None:
+        # without the event: to keep 20,000 of them costs as much time as to read them
+        self._recent.append((self._at, job))
+        if len(self._recent) > MAX_RECENT:
+            offset, forgotten = self._recent.popleft()
+            self._forgotten = offset + 1  # others of the same offset may be left
+            self._unread.discard(forgotten.id)
 
     def on_other(self, event: Event) -> None:
         """Record an event that is none of a job: a snapshot, unless it came too late."""
@@ -252,7 +267,8 @@ class Feed:
         """Return what changed since an offset; None if that is not known, or too much to send."""
         if seen is None or not self._forgotten <= seen <= self._at:
             return None
-        jobs = {job.id: job for offset, job in self._recent if offset >= seen}
+        unread = self._unread
+        jobs = {job.id: job for offset, job in self._recent if offset >= seen or job.id in unread}
         changes = [_last_change(each) for each in jobs.values()]
         chunk = self._changes([each for each in changes if selection.matches(each)])
         if len(chunk) > MAX_BUFFERED:

@@ -258,6 +258,47 @@ async def test_events_begin_anew_where_what_was_missed_is_not_known(
             assert (name, len(data["jobs"])) == ("snapshot", 8)
 
 
+async def test_events_begin_anew_where_one_of_several_changes_at_an_offset_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All requests that an api accepts between two messages of the log have the same offset."""
+    monkeypatch.setattr(feed, "MAX_RECENT", 2)
+    async with Bench().serve() as bench:
+        bench.offset = 7
+        bench.hear()
+        for number in range(3):
+            bench.log.record(queued(f"j{number}"))
+        async with following(bench, headers={"Last-Event-ID": "7"}) as stream:
+            name, data, _ = await stream.next()
+            assert (name, len(data["jobs"])) == ("snapshot", 3)
+
+
+@pytest.mark.parametrize("is_read_back", [True, False])
+async def test_client_that_comes_from_another_api_gets_what_this_one_accepted(
+    *, is_read_back: bool
+) -> None:
+    """The other one had read on, but not yet what this one was about to write."""
+    async with Bench().serve() as bench:
+        event = queued("j1")
+        bench.log.record(event)
+        hear(bench, queued("j2"))
+        hear(bench, queued("j3"))
+        if is_read_back:
+            bench.offset += 1
+            bench.hear(event, writer=provenance.API)
+        async with following(bench, headers={"Last-Event-ID": "2"}) as stream:
+            name, data, _ = await stream.next()
+            assert (name, {each["id"] for each in data}) == ("jobs", {"j1", "j3"})
+        hear(bench, event, queued("j4"))
+        async with following(bench, headers={"Last-Event-ID": str(bench.offset)}) as stream:
+            _, data, _ = await stream.next()
+            assert {each["id"] for each in data} == {"j1", "j4"}
+        hear(bench, queued("j5"))
+        async with following(bench, headers={"Last-Event-ID": str(bench.offset)}) as stream:
+            _, data, _ = await stream.next()
+            assert [each["id"] for each in data] == ["j5"]
+
+
 @pytest.mark.parametrize("seen", [None, "0"])
 async def test_first_chunk_ends_no_reader_however_long_it_is(
     seen: str | None, monkeypatch: pytest.MonkeyPatch
