@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from api.firing import Firing, Observed
-from api.last_heard import LastHeard
+from api.last_heard import DISPATCHER_TIMEOUT, LastHeard
 from grid.controls import Availability
 
 LONG_WAIT: Final = 60.0  # seconds in which a request usually finds its substation
@@ -73,8 +73,10 @@ class Facts(NamedTuple):
     """What alerts are derived from.
 
     ``problems`` keep the api from being ready; ``silent`` is for how many seconds the dispatcher
-    was not heard; ``rows`` are the substations of its last snapshot, None if there is none.
-    ``recent`` are the names of alerts of the api that ended less than ``SETTLING`` seconds ago.
+    was not heard, ``snapshot_age`` how long ago its last snapshot was read (``api.last_heard``);
+    ``is_excused`` says that the link is up since a moment ago. ``rows`` are the substations of the
+    last snapshot, None if there is none. ``recent`` are the names of alerts of the api that ended
+    less than ``SETTLING`` seconds ago.
     """
 
     problems: Sequence[str]
@@ -87,6 +89,8 @@ class Facts(NamedTuple):
     parked: int
     prometheus: Observed = Observed()
     recent: Collection[str] = ()
+    snapshot_age: float = 0.0
+    is_excused: bool = False
 
 
 def alerts(facts: Facts) -> list[Alert]:
@@ -97,8 +101,12 @@ def alerts(facts: Facts) -> list[Alert]:
 
 
 def is_silent(facts: Facts) -> bool:
-    """Return whether the dispatcher was not heard for so long that what it said is old."""
-    return LastHeard(facts.silent, facts.has_left).is_silent
+    """Return whether what the dispatcher said is old."""
+    return _heard(facts).is_silent
+
+
+def _heard(facts: Facts) -> LastHeard:
+    return LastHeard(facts.silent, facts.snapshot_age, facts.has_left)
 
 
 def is_cut_off(problems: Sequence[str]) -> bool:
@@ -136,32 +144,45 @@ def _broker(facts: Facts) -> list[Alert]:
                 "by itself.",
             )
         )
-    for each in facts.problems:
-        if each in down or "blocks publishers" in each:
-            continue
-        summary, _, action = each.partition(": ")
-        found.append(
-            Alert(
-                "ApiNotReady",
-                Severity.CRITICAL if "queue" in summary else Severity.WARNING,
-                summary[:1].upper() + summary[1:],
-                f"{action[:1].upper()}{action[1:]}."
-                if action
-                else "This ends once it has read all.",
-            )
-        )
+    told = (*down, *(each for each in facts.problems if "blocks publishers" in each))
+    if others := [each for each in facts.problems if each not in told]:
+        found.append(_not_ready(others))
     return found
 
 
+def _not_ready(problems: Sequence[str]) -> Alert:
+    """Return one alert of all problems, as bad as the worst of them."""
+    parts = [each.partition(": ") for each in problems]
+    actions = [f"{_capital(action)}." for _, _, action in parts if action]
+    if not all(action for _, _, action in parts):
+        actions.append("This ends once it has read all.")
+    return Alert(
+        "ApiNotReady",
+        Severity.CRITICAL
+        if any("queue" in summary for summary, _, _ in parts)
+        else Severity.WARNING,
+        _capital("; ".join([summary for summary, _, _ in parts])),
+        " ".join(dict.fromkeys(actions)),
+    )
+
+
 def _dispatcher(facts: Facts) -> list[Alert]:
-    if not is_silent(facts) or facts.blocked or is_cut_off(facts.problems):
+    heard = _heard(facts)
+    if not heard.is_silent or facts.blocked or is_cut_off(facts.problems):
         return []  # while RabbitMQ is away, nobody is heard
-    heard = "has stopped" if facts.has_left else f"was not heard for {_duration(facts.silent)}"
+    if facts.is_excused and not heard.has_left:
+        return []
+    if heard.has_left:
+        what = "has stopped"
+    elif heard.seconds > DISPATCHER_TIMEOUT:
+        what = f"was not heard for {_duration(heard.seconds)}"
+    else:
+        what = "lives, but does not describe the substations"
     return [
         Alert(
             "DispatcherSilent",
             Severity.CRITICAL,
-            f"The dispatcher {heard}: requests are accepted and wait",
+            f"The dispatcher {what}: requests are accepted and wait",
             "Start it, or see its log (make status, make logs). What is shown of the substations "
             "is old.",
         )
@@ -278,19 +299,26 @@ def _prometheus(observed: Observed, known: Collection[str]) -> list[Alert]:
 
 
 def _of_prometheus(name: str, firing: Sequence[Firing]) -> Alert:
-    """Return one alert of all that have the same name: what differs is told of the first one."""
-    is_critical = any(each.severity == Severity.CRITICAL for each in firing)
-    first = min(firing, key=lambda each: (each.summary, each.description))
+    """Return one alert of all that have the same name: what differs is told of one of the worst."""
+    first = min(firing, key=lambda each: (_is_mild(each), each.summary, each.description))
     others = f" (and {len(firing) - 1} more)" if len(firing) > 1 else ""
     return Alert(
         name,
-        Severity.CRITICAL if is_critical else Severity.WARNING,
+        Severity.WARNING if _is_mild(first) else Severity.CRITICAL,
         (first.summary or name or "An alert without a name") + others,
         first.description,
         Source.PROMETHEUS,
         first.runbook,
         min((each.since for each in firing if each.since is not None), default=None),
     )
+
+
+def _is_mild(each: Firing) -> bool:
+    return each.severity != Severity.CRITICAL
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _duration(seconds: float) -> str:

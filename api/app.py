@@ -20,7 +20,6 @@ from api.intake import Intake
 from api.jobs.event_log import OWN_EVENTS, EventLog
 from api.jobs.feed import Feed
 from api.jobs.projection import Projection
-from api.last_heard import LastHeard
 from api.metrics import JobsCollector, LogCollector, Metrics
 from api.middleware import (
     Authentication,
@@ -259,7 +258,7 @@ def create(
         telemetry.router(
             monitoring.registry,
             monitoring.not_ready,
-            lambda: monitoring.degraded() + silence(view.projection, view.feed.last_heard),
+            lambda: monitoring.degraded() + silence(view),
         )
     )
     app.include_router(docs.router())
@@ -269,9 +268,11 @@ def create(
     return app
 
 
-def silence(projection: Projection, heard: LastHeard) -> list[str]:
+def silence(view: View) -> list[str]:
     """Return that requests are accepted and not charged, if the event log shows it."""
-    found = projection.substations
+    if not view.log.caught_up.is_set():
+        return [f"{STILL_READING}: whether requests wait is not known yet"]
+    found, heard = view.projection.substations, view.feed.last_heard
     if (problem := found.silence(heard)) is not None:
         return [f"{problem}: requests are accepted and wait"]
     if not any(each.eligible for each in found.rows(heard)):

@@ -38,7 +38,7 @@ class Metrics:
         )
         self.charging_seconds = Histogram(
             "api_request_to_charging_seconds",
-            "Time from a request to the start of its session",
+            "Time from a request, or its last replay, to the start of its session",
             buckets=WAIT_BUCKETS,
             registry=registry,
         )

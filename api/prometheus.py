@@ -66,8 +66,13 @@ class Poller:
             await asyncio.sleep(INTERVAL)
 
     async def ask(self) -> None:
-        """Ask once; while an earlier question has no answer, wait for that one."""
+        """Ask once; while an earlier question has no answer, wait for that one.
+
+        An answer that came long ago, while nobody followed, is not taken.
+        """
         try:
+            if self._asked is not None and self._is_stale(self._asked):
+                self._asked = None
             if self._asked is None:
                 self._asked_at = self._now()
                 self._asked = in_thread(self._fetch, "prometheus")
@@ -81,6 +86,12 @@ class Poller:
             self._on_failure(getattr(error, "strerror", None) or str(error) or repr(error))
         except Exception as error:  # noqa: BLE001  # an answer must not end the service
             self._on_failure(self._isolation.record_failure(_ITEM, error))
+
+    def _is_stale(self, asked: asyncio.Future[bytes]) -> bool:
+        if not asked.done() or self._now() - self._asked_at <= KEPT:
+            return False
+        asked.exception()  # it is seen, or the loop would report it as lost
+        return True
 
     def _on_answer(self, found: list[Firing]) -> None:
         self._firing, self._answered_at = found, self._now()
@@ -107,7 +118,9 @@ def fetch(address: str) -> bytes:
     """
     parts = urlsplit(address)
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = kind(str(parts.hostname), parts.port, timeout=TIMEOUT)
+    # without a port, http.client takes the end of an IPv6 address for one
+    port = parts.port or kind.default_port
+    connection = kind(str(parts.hostname), port, timeout=TIMEOUT)
     until = monotonic() + TIMEOUT
     try:
         connection.request("GET", parts.path.rstrip("/") + PATH, headers={"Accept": "*/*"})

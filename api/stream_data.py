@@ -63,7 +63,7 @@ class DispatcherStatus(TypedDict):
     silent_seconds: Annotated[float, Field(description="How long ago it was heard last.")]
     is_silent: Annotated[
         bool,
-        Field(description="Whether it has stopped, or that is so long that what it said is old."),
+        Field(description="Whether what it said is old, so that nothing is known of substations."),
     ]
 
 

@@ -1,8 +1,8 @@
 """The substations, as the dispatcher's last snapshot describes them, and why a job waits. Pure.
 
 A snapshot is written when something has changed, else every ten seconds, and when a dispatcher
-stops. If the dispatcher is silent (``api.last_heard``), nothing is known of the substations any
-more, and none counts as eligible.
+stops. If it is not current (``api.last_heard``), nothing is known of the substations any more, and
+none counts as eligible.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.forecast import Place
 from api.jobs.sessions import Sessions
-from api.last_heard import DISPATCHER_TIMEOUT, LastHeard
+from api.last_heard import DISPATCHER_TIMEOUT, SNAPSHOT_TIMEOUT, LastHeard
 from grid.controls import Availability
 from grid.events import Event
 from grid.kinds import Snapshot
@@ -59,8 +59,8 @@ class Substation(BaseModel):
     id: str = Field(validation_alias="substation")
     status: Condition = Field(
         default=Condition.UNKNOWN,
-        description="What it can do now: `unknown` if the dispatcher has stopped, or was silent "
-        f"for {DISPATCHER_TIMEOUT:g} s.",
+        description="What it can do now: `unknown` if the dispatcher has stopped, was silent for "
+        f"{DISPATCHER_TIMEOUT:g} s, or has not described it for {SNAPSHOT_TIMEOUT:g} s.",
     )
     load: float = Field(description="Sessions in progress, and jobs in flight.")
     connectors: float
@@ -116,20 +116,20 @@ class Substations:
     """
 
     def __init__(self, event: Event | None = None, at: float = -inf) -> None:
-        self._event = event
+        self.event = event
         self.at = at
 
     @cached_property
     def ids(self) -> frozenset[str]:
         """Return the ids of all substations."""
-        rows = None if self._event is None else Snapshot(self._event.detail).rows
+        rows = None if self.event is None else Snapshot(self.event.detail).rows
         return frozenset(each["substation"] for each in rows or ())
 
     @cached_property
     def _rows(self) -> tuple[Substation, ...]:
         """Return the rows as they were written; an invalid one is left out."""
         found = []
-        for row in (Snapshot(self._event.detail).rows if self._event else None) or ():
+        for row in (Snapshot(self.event.detail).rows if self.event else None) or ():
             with suppress(ValidationError):
                 one = Substation.model_validate({**row, "status": Condition.UNKNOWN})
                 status = _condition(one)
@@ -175,21 +175,15 @@ class Substations:
     @cached_property
     def is_last(self) -> bool:
         """Return whether it is the last one of its dispatcher, which has stopped, in order."""
-        return self._event is not None and Snapshot(self._event.detail).leaves
+        return self.event is not None and Snapshot(self.event.detail).leaves
 
     def age(self, now: float) -> float | None:
         """Return how many seconds old the snapshot is; None if there is none."""
-        return None if self._event is None else max(0.0, now - self.at)
+        return None if self.event is None else max(0.0, now - self.at)
 
     def silence(self, heard: LastHeard) -> str | None:
-        """Return that the dispatcher is silent; None if it is not."""
-        if self._event is None:
-            return "no dispatcher has been heard yet"
-        if not heard.is_silent:
-            return None
-        if heard.has_left:
-            return f"dispatcher stopped {heard.seconds:.0f} s ago"
-        return f"dispatcher not heard for {heard.seconds:.0f} s"
+        """Return why nothing is known of the substations; None if it is."""
+        return "no dispatcher has been heard yet" if self.event is None else heard.problem
 
     def rows(self, heard: LastHeard) -> Sequence[Substation]:
         """Return a row for each substation, as far as is known now."""
@@ -204,7 +198,10 @@ class Substations:
         """Return why no substation can ever take a request, in a word and in full, or None.
 
         Ratings may have changed while the dispatcher is silent, so then they count as unknown.
+        While the event log is still being read, the substations do as well.
         """
+        if heard.snapshot_seconds == inf:
+            return None
         largest = inf
         if not heard.is_silent:
             known = [self._ratings[each] for each in allowed if each in self._ratings]

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from api import answers
-from api.answers import Wait
+from api.answers import NO_WAIT, Wait
 from api.jobs.event_log import EventLog
 from api.jobs.feed import Feed
 from api.jobs.job import Job
 from api.jobs.projection import Projection
+from grid.errors import STILL_READING
+from grid.events import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,5 +33,7 @@ class View:
         self.log.end_waits()
 
     def wait_of(self, job: Job) -> Wait:
-        """Return why a job waits now; nothing if it does not."""
+        """Return why a job waits now, as far as that is known; nothing if it does not."""
+        if not self.log.caught_up.is_set():
+            return Wait(STILL_READING, None, None) if job.status is State.QUEUED else NO_WAIT
         return answers.wait_of(job, self.projection, self.clock(), self.feed.last_heard)

@@ -79,7 +79,7 @@ class EventLog:
         self._is_ending = False
         self._unwritten = 0
         self._past = 0  # messages that were read before the mark
-        self._heard_at: float | None = None  # when the dispatcher wrote, if only in them
+        self._heard_at: float | None = None  # when the dispatcher wrote the last of them
 
     def check_caught_up(self) -> None:
         """Raise ``NotCaughtUp`` while what was written before this start is still being read."""
@@ -111,8 +111,8 @@ class EventLog:
             self._feed.hear(from_dispatcher=from_dispatcher)
         else:
             self._keep_from_collector()
-        if from_dispatcher and found:
-            self._heard_at = None if self.caught_up.is_set() else found[-1].at
+            if from_dispatcher and found:
+                self._heard_at = found[-1].at
         now = self._clock()
         for event in found:
             # one bad event must not end every api: the log is read again at each start
@@ -146,7 +146,7 @@ class EventLog:
         applied = self._projection.apply(event, self._clock())
         if applied is None:
             return None
-        self._feed.apply(applied)
+        self._feed.apply_own(applied)
         return applied.job
 
     def job(self, id: str) -> Job | None:
@@ -248,19 +248,19 @@ class EventLog:
         job = applied.job
         if applied.duplicates:
             self._metrics.duplicates.inc(applied.duplicates)
-        if applied.kind is CHARGING and (asked_at := job.asked_at) is not None:
-            self._observe_beginning(job, asked_at, event.at)
+        if applied.kind is CHARGING and (since := job.waits_since) is not None:
+            self._observe_beginning(job, since, event.at)
         for waiter in self._waiting.get(job.id, ()):
             if waiter.holds(job):
                 waiter.end()
 
-    def _observe_beginning(self, job: Job, asked_at: float, at: float) -> None:
+    def _observe_beginning(self, job: Job, since: float, at: float) -> None:
         """Record how long a job waited for its session, in all and with a free connector."""
-        waited = max(0, at - asked_at)
+        waited = max(0, at - since)
         self._metrics.charging_seconds.observe(waited)
         if waited > SOON:  # else nobody needs to know what it may use: to parse that takes time
             free_since = self._free.since(need_of(job.request).allowed)
-            waited = max(0, at - max(asked_at, free_since))
+            waited = max(0, at - max(since, free_since))
         self._metrics.begin_seconds.observe(waited)
 
 

@@ -24,10 +24,9 @@ from api.jobs.job import Job
 from api.jobs.projection import Applied, Projection
 from api.jobs.rows import START, JobQuery, vehicle_of
 from api.jobs.search import find
-from api.last_heard import LastHeard
+from api.last_heard import DispatcherWatch, LastHeard
 from grid import wire
-from grid.events import QUEUED, SUBSTATIONS, Event, State
-from grid.kinds import Snapshot
+from grid.events import QUEUED, Event, State
 
 log = logging.getLogger(__name__)
 
@@ -159,16 +158,17 @@ class Feed:
         self._prometheus = prometheus
         self._figures = Figures()
         # the jobs that changed, each with the offset of the event log's next message then
-        self._recent: deque[tuple[int, Job]] = deque(maxlen=MAX_RECENT)
+        self._recent: deque[tuple[int, Job]] = deque()
+        # of those, the ones that this api has accepted, and not read in the log yet
+        self._unread: set[str] = set()
         self._at = 0  # the offset, as of the message that is read
         self._forgotten = 0  # the offset up to which changes were forgotten, or never seen
         self._pending: list[Change] = []
         self._readers: set[Reader] = set()
         self._is_followed = asyncio.Event()
-        self._heard = now()
-        self._has_left = False
-        self._is_linked = True
-        self._written = projection.substations  # what readers have
+        self._dispatcher = DispatcherWatch(now())
+        # what readers have: the snapshot, and whether it was old
+        self._written = projection.substations, False
         self._since: dict[str, float] = {}  # of the alerts, as of the last second
         self._last: dict[str, float] = {}  # when the api found an alert last, by the steady clock
         self._blocked = ""  # why RabbitMQ blocks publishers, as of the last status
@@ -179,49 +179,63 @@ class Feed:
         """Begin with the jobs as they are: all that was written before was read.
 
         ``heard_at`` is when the dispatcher wrote the last of it, in Unix seconds; None if it did
-        not, or was heard since.
+        not.
         """
         if heard_at is not None:
-            self._heard = self._now() - max(0.0, self._clock() - heard_at)
-            self._has_left = self._projection.substations.is_last
+            now, at, known = self._now(), self._clock(), self._projection.substations
+            self._dispatcher.begin(
+                now - max(0.0, at - heard_at), now - max(0.0, at - known.at), has_left=known.is_last
+            )
         self._forgotten = self._at = self._offset()
         self._figures.begin(self._projection.after(None, State.QUEUED))
 
     @property
     def last_heard(self) -> LastHeard:
         """Return when the dispatcher was heard last."""
-        return LastHeard(self._now() - self._heard, self._has_left)
+        return self._dispatcher.last_heard(self._now())
 
     def on_link(self, *, is_up: bool) -> None:
         """Record whether the links to RabbitMQ are up: what was written meanwhile comes soon."""
-        if is_up and not self._is_linked:
-            self._heard = self._now()
-        self._is_linked = is_up
+        self._dispatcher.on_link(self._now(), is_up=is_up)
 
     def hear(self, *, from_dispatcher: bool) -> None:
         """Record that a message of the event log is read, before its events are applied."""
         self._at = self._offset()
         if from_dispatcher:
-            self._heard, self._has_left = self._now(), False
+            self._dispatcher.hear(self._now())
+
+    def apply_own(self, applied: Applied) -> None:
+        """Add a change that this api has made, before it is read in the log.
+
+        Readers of another api may have read on, and resume here: they do not know of it.
+        """
+        self._unread.add(applied.job.id)
+        self.apply(applied)
 
     def apply(self, applied: Applied) -> None:
         """Add a change of a job."""
         job = applied.job
+        self._remember(job)
         if applied.had_request and applied.kind is QUEUED and job.status is applied.before:
+            self._unread.discard(job.id)
             return  # an event of this api, which is read back
         self._figures.apply(applied)
-        recent = self._recent
-        if len(recent) == MAX_RECENT:
-            self._forgotten = recent[0][0]
-        # without the event: to keep 20,000 of them costs as much time as to read them
-        recent.append((self._at, job))
         if self._readers:
             self._pending.append(_change(applied.event, job))
 
+    def _remember(self, job: Job) -> None:
+        # without the event: to keep 20,000 of them costs as much time as to read them
+        self._recent.append((self._at, job))
+        if len(self._recent) > MAX_RECENT:
+            offset, forgotten = self._recent.popleft()
+            self._forgotten = offset + 1  # others of the same offset may be left
+            self._unread.discard(forgotten.id)
+
     def on_other(self, event: Event) -> None:
-        """Record an event that is none of a job."""
-        if event.kind == SUBSTATIONS:
-            self._has_left = Snapshot(event.detail).leaves
+        """Record an event that is none of a job: a snapshot, unless it came too late."""
+        known = self._projection.substations
+        if known.event is event:
+            self._dispatcher.see_snapshot(self._now(), has_left=known.is_last)
 
     # --- readers
 
@@ -253,7 +267,8 @@ class Feed:
         """Return what changed since an offset; None if that is not known, or too much to send."""
         if seen is None or not self._forgotten <= seen <= self._at:
             return None
-        jobs = {job.id: job for offset, job in self._recent if offset >= seen}
+        unread = self._unread
+        jobs = {job.id: job for offset, job in self._recent if offset >= seen or job.id in unread}
         changes = [_last_change(each) for each in jobs.values()]
         chunk = self._changes([each for each in changes if selection.matches(each)])
         if len(chunk) > MAX_BUFFERED:
@@ -333,8 +348,9 @@ class Feed:
         self._readers = {each for each in self._readers if not each.is_ended}
         if not self._readers:
             self._is_followed.clear()
-        if self._projection.substations is not self._written:
-            self._written = self._projection.substations
+        known = self._projection.substations, self.last_heard.is_silent
+        if known != self._written:
+            self._written = known
             if readers := self._readers_of_all:
                 _put(readers, self._substations())
 
@@ -420,12 +436,14 @@ class Feed:
         return 0.0 if oldest_at is None else max(0.0, at - oldest_at)
 
     def _facts(self, problems: list[str], at: float) -> Facts:
-        figures = self._figures
+        figures, heard = self._figures, self.last_heard
         return Facts(
             problems=problems,
             blocked=self._blocked,
-            silent=self.last_heard.seconds,
-            has_left=self._has_left,
+            silent=heard.seconds,
+            has_left=heard.has_left,
+            snapshot_age=heard.snapshot_seconds,
+            is_excused=self._dispatcher.is_excused(self._now()),
             rows=self._rows(),
             waiting=figures.waiting,
             oldest=self.oldest_wait(at),

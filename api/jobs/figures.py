@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from math import ceil
+from math import ceil, inf
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from api.jobs.job import Job
@@ -53,16 +54,17 @@ class Figures:
     """The figures of the jobs that change; the jobs that waited before are given to ``begin``."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, float] = {}  # by job, when it was requested
+        # by job, since when it waits, the oldest first; infinite where that is not known
+        self._waiting: dict[str, float] = {}
         self._second = _Second()
         self._seconds: deque[_Second] = deque(maxlen=MINUTE)
         self._last_minute: tuple[Counter[str], Counter[str]] = Counter(), Counter()
         self.history: deque[Sample] = deque(maxlen=HISTORY_SECONDS)
 
     def begin(self, waiting: Iterable[Job]) -> None:
-        """Add the jobs that wait already."""
-        for job in waiting:
-            self._waiting[job.id] = job.asked_at or 0.0
+        """Begin with all jobs that wait, whatever was applied before."""
+        since = [(job.id, _or_last(job.waits_since)) for job in waiting]
+        self._waiting = dict(sorted(since, key=itemgetter(1)))
 
     def apply(self, applied: Applied) -> None:
         """Count an event."""
@@ -70,7 +72,7 @@ class Figures:
         status, substation = job.status, applied.event.substation
         if status is not before:
             if status is QUEUED:
-                self._waiting[job.id] = job.asked_at or applied.at
+                self._waiting[job.id] = _or_last(job.waits_since)
             elif before is QUEUED:
                 self._waiting.pop(job.id, None)
         if not applied.had_request and job.queued is not None:
@@ -81,9 +83,9 @@ class Figures:
             if before is not COMPLETED:
                 second.completed[substation] += 1
         elif kind is CHARGING and len(second.waits) < MAX_WAITS:
-            asked_at = job.asked_at
-            if asked_at is not None:
-                second.waits.append(max(0.0, applied.at - asked_at))
+            since = job.waits_since
+            if since is not None:
+                second.waits.append(max(0.0, applied.at - since))
 
     def end_second(self, at: float, rows: Iterable[Mapping[str, Any]]) -> None:
         """End a second at ``at`` (Unix seconds), with the substations as they are now."""
@@ -122,8 +124,9 @@ class Figures:
 
     @property
     def oldest_at(self) -> float | None:
-        """Return when the job that waits longest was requested, in Unix seconds."""
-        return next(iter(self._waiting.values()), None)
+        """Return since when the job waits that waits longest, in Unix seconds, if that is known."""
+        oldest = next(iter(self._waiting.values()), inf)
+        return oldest if oldest < inf else None
 
     def rates(self) -> dict[str, float]:
         """Return how many requests were accepted, assigned and completed a second, lately."""
@@ -146,6 +149,10 @@ class Figures:
         """Return how many jobs were assigned to each substation, and completed there."""
         assigned, completed = self._last_minute
         return {name: (assigned[name], completed[name]) for name in assigned.keys() | completed}
+
+
+def _or_last(since: float | None) -> float:
+    return inf if since is None else since
 
 
 def is_figure(value: object) -> bool:

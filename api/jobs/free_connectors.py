@@ -21,10 +21,12 @@ class FreeConnectors:
 
     def __init__(self) -> None:
         self._taken_at: dict[str, float] = {}
+        self._known: frozenset[str] = frozenset()  # the substations of the last snapshot
         self._all_taken_at = -inf
 
     def see(self, rows: Collection[Substation], at: float) -> None:
         """Apply a snapshot that was written at ``at``, in Unix seconds."""
+        self._known = frozenset(row.id for row in rows)
         taken = [row.id for row in rows if row.status in _TAKEN]
         self._taken_at.update(dict.fromkeys(taken, at))
         if taken and all(row.status is not Condition.AVAILABLE for row in rows):
@@ -33,8 +35,10 @@ class FreeConnectors:
     def since(self, allowed: Collection[str]) -> float:
         """Return since when a connector is free, in Unix seconds, for a job that may go there.
 
-        An empty ``allowed`` is any substation. Minus infinity if none was ever seen taken.
+        An empty ``allowed`` is any substation; a name that no substation has is ignored. Minus
+        infinity if none was ever seen taken.
         """
         if not allowed:
             return self._all_taken_at
-        return min(self._taken_at.get(each, -inf) for each in allowed)
+        known = [each for each in allowed if each in self._known]
+        return min([self._taken_at.get(each, -inf) for each in known], default=-inf)

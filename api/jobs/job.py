@@ -177,6 +177,17 @@ class Job:
         return kinds.requested_at(self.decision or _NOTHING)
 
     @property
+    def waits_since(self) -> float | None:
+        """Return when the request came, or was replayed last, in Unix seconds; None if not known.
+
+        While it was parked it did not wait for a substation.
+        """
+        asked_at = self.asked_at
+        if self.replayed is None:
+            return asked_at
+        return self.replayed.at if asked_at is None else max(asked_at, self.replayed.at)
+
+    @property
     def last_at(self) -> float:
         """Return when it first ended, in Unix seconds; infinity if it has not.
 

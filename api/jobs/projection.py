@@ -96,7 +96,7 @@ class Projection:
         """Apply one event that is read ``now``, in Unix seconds; None if it is none of a job."""
         at, kind = min(event.at, now), STATES.get(event.kind)
         if kind is None:
-            self._apply_snapshot(event, at)
+            self._apply_snapshot(event, at, now)
             return None
         job, is_known = self._jobs.get(event.job), True
         if job is None:
@@ -124,8 +124,14 @@ class Projection:
         elif job.assigned is not None:
             self._count_large(job, job.assigned)
 
-    def _apply_snapshot(self, event: Event, at: float) -> None:
-        if event.kind == SUBSTATIONS and at >= self.substations.at and _is_valid(event):
+    def _apply_snapshot(self, event: Event, at: float, now: float) -> None:
+        """Apply a snapshot, unless it is older than the last one.
+
+        That one is of the future if the clock was set back since: then any other is newer.
+        """
+        if event.kind != SUBSTATIONS or not _is_valid(event):
+            return
+        if self.substations.at <= at or self.substations.at > now:
             self.substations, self._forecast_at = Substations(event, at), -inf
 
     def _count_large(self, job: Job, assigned: Assignment) -> None:

@@ -41,6 +41,14 @@ class Cell:
         self.wait_seconds = 0.0
         self.waits: dict[int, int] = {}
 
+    def copy(self) -> Cell:
+        """Return a cell with the same counts, which stay as they are."""
+        cell = Cell()
+        cell.counts = self.counts.copy()
+        cell.energy_kwh, cell.wait_seconds = self.energy_kwh, self.wait_seconds
+        cell.waits = self.waits.copy()
+        return cell
+
     def add(self, other: Cell) -> None:
         """Add what another one counted."""
         for kind, number in other.counts.items():

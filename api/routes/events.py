@@ -86,8 +86,9 @@ def router(view: View, problems: Callable[[], list[str]]) -> APIRouter:
                 alias="Last-Event-ID",
                 pattern=r"^[0-9]{1,18}$",  # below 2^63, as RabbitMQ's offsets
                 description="The id of the last event that was received: the stream continues "
-                "from there, if the api still knows what changed since. Some changes may come "
-                "twice.",
+                "from there, if the api still knows what changed since. Of each job that has "
+                "changed, its last state is sent: with `state`, a state that it has left again is "
+                "not. Some changes may come twice.",
             ),
         ] = None,
     ) -> Response:

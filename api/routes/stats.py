@@ -120,34 +120,43 @@ def router(view: View) -> APIRouter:
         `by=substation,hour`, each hour of each substation is counted as well.
         """
         view.log.check_caught_up()
-        projection, now = view.projection, view.clock()
-        found = answer(projection.stats, stats_filter, now)
-        found["jobs"] = {state: projection.by_status[state] for state in State}
-        if stats_filter.by is not None:
-            found["substation_hours"] = await substation_hours(projection.stats, stats_filter)
+        jobs = {state: view.projection.by_status[state] for state in State}
+        found = await answer(view.projection.stats, stats_filter, view.clock())
+        found["jobs"] = jobs
         return Response(answers.encode(found), media_type="application/json")
 
     return routes
 
 
-def answer(stats: Stats, wanted: StatsFilter, now: float) -> StatsAnswer:
-    """Return the statistics, without the jobs that are known now."""
+async def answer(stats: Stats, wanted: StatsFilter, now: float) -> StatsAnswer:
+    """Return the statistics, without the jobs that are known now.
+
+    They are copied at once, and then added up while others are answered: a day of 300 substations
+    is thousands of counts, and all parts of the answer must be of the same moment.
+    """
+    rates: Rates = {
+        "requests": stats.a_second(REQUESTS, now),
+        "sessions": stats.a_second(SESSIONS, now),
+        "completed": stats.a_second(State.COMPLETED, now),
+    }
     total = Cell()
     hours: dict[int, Cell] = {}
     substations: dict[str, Cell] = {}
-    for hour, substation, cell in _cells(stats, wanted):
+    rows: list[SubstationHourCounts] = []
+    for number, (hour, substation, cell) in enumerate(list(_cells(stats, wanted)), 1):
         total.add(cell)
         hours.setdefault(hour, Cell()).add(cell)
         if substation:
             substations.setdefault(substation, Cell()).add(cell)
-    return {
+            if wanted.by is not None:
+                at = answers.moment(hour)
+                rows.append({"substation": substation, "hour": at, **_counts(cell)})
+        if number % ROWS_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    found: StatsAnswer = {
         "as_of": answers.moment(now),
         "jobs": {},
-        "rates": {
-            "requests": stats.a_second(REQUESTS, now),
-            "sessions": stats.a_second(SESSIONS, now),
-            "completed": stats.a_second(State.COMPLETED, now),
-        },
+        "rates": rates,
         "total": _all_counts(total),
         "hours": [
             {"hour": answers.moment(hour), **_all_counts(cell)} for hour, cell in hours.items()
@@ -156,27 +165,26 @@ def answer(stats: Stats, wanted: StatsFilter, now: float) -> StatsAnswer:
             {"substation": name, **_counts(cell)} for name, cell in sorted(substations.items())
         ],
     }
-
-
-async def substation_hours(stats: Stats, wanted: StatsFilter) -> list[SubstationHourCounts]:
-    """Return what happened at each substation in each hour; a day of 300 is thousands of rows."""
-    rows: list[SubstationHourCounts] = []
-    for hour, substation, cell in list(_cells(stats, wanted)):
-        if not substation:  # what happened at none
-            continue
-        rows.append({"substation": substation, "hour": answers.moment(hour), **_counts(cell)})
-        if len(rows) % ROWS_AT_ONCE == 0:
-            await asyncio.sleep(0)
-    return rows
+    if wanted.by is not None:
+        found["substation_hours"] = rows
+    return found
 
 
 def _cells(stats: Stats, wanted: StatsFilter) -> Iterator[tuple[int, str, Cell]]:
-    """Yield what was counted: the hour, the substation, or none, and the counts."""
+    """Yield copies of what was counted: the hour, the substation, or none, and the counts.
+
+    Of what happened at none, only the requests belong to a substation that is asked for: they may
+    have gone there.
+    """
     since = -inf if wanted.since is None else wanted.since.timestamp()
     until = inf if wanted.until is None else wanted.until.timestamp()
     for hour, substation, cell in stats.cells(since, until):
-        if not substation or wanted.substation in (None, substation):
-            yield hour, substation, cell
+        if wanted.substation in (None, substation):
+            yield hour, substation, cell.copy()
+        elif not substation:
+            requests = Cell()
+            requests.counts[REQUESTS] = cell.counts[REQUESTS]
+            yield hour, substation, requests
 
 
 def _all_counts(cell: Cell) -> AllCounts:

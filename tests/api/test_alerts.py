@@ -19,7 +19,9 @@ from api.alerts import (
     alerts,
 )
 from api.firing import Firing, Observed
+from api.queue_watch import MISSING
 from deploy.local.prometheus import FOLDER
+from grid.errors import STILL_READING
 
 FINE = Facts(
     problems=(), blocked="", silent=0.5, has_left=False, rows=(), waiting=0, oldest=0, parked=0
@@ -138,6 +140,30 @@ def test_alerts_of_prometheus_with_one_name_are_one() -> None:
     (one,) = found
     assert (one.summary, one.severity) == ("a does not answer (and 1 more)", Severity.CRITICAL)
     assert one.since == 7.0
+
+
+def test_alert_of_one_name_says_what_the_worst_of_them_says() -> None:
+    """The text of a warning, shown as critical, would send somebody to the wrong place."""
+    (one,) = with_prometheus(
+        firing("ErrorBudgetBurnsFast", summary="A: slowly", description="Wait."),
+        firing("ErrorBudgetBurnsFast", summary="B: fast", description="Act.", severity="critical"),
+    )
+    assert (one.summary, one.action) == ("B: fast (and 1 more)", "Act.")
+    assert one.severity is Severity.CRITICAL
+
+
+def test_no_two_alerts_have_the_same_name() -> None:
+    """A page keeps one of each: what keeps the api from being ready is joined, as the worst."""
+    problems = [*map(MISSING.format, ("charge.events", "charge.requests")), STILL_READING]
+    found = alerts(FINE._replace(rows=[DRAINED, row("s4", "away")], parked=1, problems=problems))
+    names = [each.name for each in found]
+    assert len(names) == len(set(names))
+    (one,) = (each for each in found if each.name == "ApiNotReady")
+    assert one.severity is Severity.CRITICAL
+    for words in ("charge.events is", "charge.requests is", STILL_READING):
+        assert words in one.summary
+    assert one.action.count("make up") == 1
+    assert one.action.endswith("`python -m grid declare`. This ends once it has read all.")
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,33 @@ async def test_cancel_is_refused_for_job_that_has_ended_otherwise(state: State) 
     assert written(bench) == []
 
 
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        (Event(State.PARKED, AT, job="j1"), 503),
+        (Event(State.CANCELLED, AT, job="j1", reason="discarded by an operator"), 503),
+        (Event(State.EXPIRED, AT, job="j1"), 409),
+        (kinds.cancelled("j1", AT), 200),
+    ],
+)
+async def test_cancel_while_the_log_is_read_is_refused_where_the_end_may_be_outdated(
+    end: Event, status: int
+) -> None:
+    """An operator may have replayed it since: a client that is told 409 would not ask again."""
+    bench = Bench()
+    async with bench.serve():
+        bench.log.caught_up.clear()
+        known(bench, end)
+        assert (await bench.ask("DELETE", "/charge/j1")).status == status
+        bench.log.caught_up.set()
+        known(bench, Event(State.QUEUED, AT + 1, job="j1", detail={"replays": 1}))
+        if status == 503:
+            asked = asyncio.create_task(bench.ask("DELETE", "/charge/j1"))
+            await bench.until(lambda: written(bench) != [])
+            bench.hear(kinds.cancelled("j1", AT))
+            assert (await asked).status == 200
+
+
 async def test_cancel_is_answered_again_for_cancelled_job() -> None:
     """A client may repeat it: whether its first answer was lost, it cannot know."""
     bench = Bench()

@@ -17,7 +17,7 @@ import pytest
 from api import auth
 from api.jobs import feed
 from grid import kinds, provenance
-from grid.events import Event, State
+from grid.events import MARKER, Event, State
 from grid.messages import ChargeRequest
 from tests.api.harness import AT, Bench, assigned, problem
 
@@ -258,6 +258,47 @@ async def test_events_begin_anew_where_what_was_missed_is_not_known(
             assert (name, len(data["jobs"])) == ("snapshot", 8)
 
 
+async def test_events_begin_anew_where_one_of_several_changes_at_an_offset_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All requests that an api accepts between two messages of the log have the same offset."""
+    monkeypatch.setattr(feed, "MAX_RECENT", 2)
+    async with Bench().serve() as bench:
+        bench.offset = 7
+        bench.hear()
+        for number in range(3):
+            bench.log.record(queued(f"j{number}"))
+        async with following(bench, headers={"Last-Event-ID": "7"}) as stream:
+            name, data, _ = await stream.next()
+            assert (name, len(data["jobs"])) == ("snapshot", 3)
+
+
+@pytest.mark.parametrize("is_read_back", [True, False])
+async def test_client_that_comes_from_another_api_gets_what_this_one_accepted(
+    *, is_read_back: bool
+) -> None:
+    """The other one had read on, but not yet what this one was about to write."""
+    async with Bench().serve() as bench:
+        event = queued("j1")
+        bench.log.record(event)
+        hear(bench, queued("j2"))
+        hear(bench, queued("j3"))
+        if is_read_back:
+            bench.offset += 1
+            bench.hear(event, writer=provenance.API)
+        async with following(bench, headers={"Last-Event-ID": "2"}) as stream:
+            name, data, _ = await stream.next()
+            assert (name, {each["id"] for each in data}) == ("jobs", {"j1", "j3"})
+        hear(bench, event, queued("j4"))
+        async with following(bench, headers={"Last-Event-ID": str(bench.offset)}) as stream:
+            _, data, _ = await stream.next()
+            assert {each["id"] for each in data} == {"j1", "j4"}
+        hear(bench, queued("j5"))
+        async with following(bench, headers={"Last-Event-ID": str(bench.offset)}) as stream:
+            _, data, _ = await stream.next()
+            assert [each["id"] for each in data] == ["j5"]
+
+
 @pytest.mark.parametrize("seen", [None, "0"])
 async def test_first_chunk_ends_no_reader_however_long_it_is(
     seen: str | None, monkeypatch: pytest.MonkeyPatch
@@ -411,6 +452,41 @@ async def test_dispatcher_is_not_called_silent_for_the_time_without_rabbitmq() -
         bench.feed.end_second([], "")
         _, status, _ = await stream.next()
         assert [each["name"] for each in status["alerts"]] == ["DispatcherSilent"]
+
+
+async def test_readers_are_told_when_substations_are_not_known_any_more_and_when_they_are() -> None:
+    """Each row says so, not only the status: a client may keep the rows alone."""
+    async with Bench().serve() as bench, following(bench) as stream:
+        await stream.next()
+        hear(bench, snapshot("s1"))
+        await stream.next()
+        bench.now += 3
+        bench.feed.flush()
+        name, data, _ = await stream.next()
+        (found,) = data["substations"]
+        assert (name, found["status"], found["eligible"]) == ("substations", "unknown", False)
+        hear(bench, Event(MARKER, AT, job="dispatcher"))
+        name, data, _ = await stream.next()
+        assert (name, data["substations"][0]["status"]) == ("substations", "available")
+
+
+async def test_dispatcher_that_is_dead_is_called_silent_while_a_link_breaks_again_and_again() -> (
+    None
+):
+    """Once the link is up again it is excused for a moment, but not twice without a word."""
+    async with Bench().serve() as bench, following(bench) as stream:
+        await stream.next()
+        hear(bench, snapshot("s1"))
+        await stream.next()
+        found = []
+        for _ in range(3):
+            bench.feed.on_link(is_up=False)
+            bench.now += 2
+            bench.feed.on_link(is_up=True)
+            bench.feed.end_second([], "")
+            _, status, _ = await stream.next()
+            found.append([each["name"] for each in status["alerts"]])
+        assert found == [[], [], ["DispatcherSilent"]]
 
 
 async def test_reader_goes_away_with_its_connection() -> None:

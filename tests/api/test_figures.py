@@ -60,6 +60,48 @@ def test_figures_begin_with_what_waits_already() -> None:
     assert (watched.figures.waiting, watched.figures.oldest_at) == (1, AT)
 
 
+def test_figures_begin_anew_where_jobs_were_accepted_before_the_log_was_read() -> None:
+    """The oldest of all is the first, and none stays that was sent before the log was read."""
+    watched = Watched()
+    watched.apply(queued("new", AT + 60), queued("sent", AT + 61))
+    for event in (queued("old"), assigned("sent")):
+        watched.projection.apply(event)
+    watched.figures.begin(watched.projection.after(None, State.QUEUED))
+    assert (watched.figures.waiting, watched.figures.oldest_at) == (2, AT)
+
+
+def test_figures_count_a_replayed_job_from_its_replay() -> None:
+    """While it was parked it waited for an operator; also if the log has lost its request."""
+    replay = Event(State.QUEUED, AT + 7_200, "j1", detail={"replays": 1})
+    parked = Event(State.PARKED, AT + 1, "j1", reason="no such substation: s9")
+    for events in ([queued("j1"), parked, replay], [replay]):
+        live, restarted = Watched(), Watched()
+        for event in events:
+            live.apply(event)
+            restarted.projection.apply(event)
+        restarted.figures.begin(restarted.projection.after(None, State.QUEUED))
+        for watched in (live, restarted):
+            assert (watched.figures.waiting, watched.figures.oldest_at) == (1, AT + 7_200)
+    sent = Event(State.ASSIGNED, AT + 7_201, "j1", "s1", 2, detail={"replays": 1})
+    live.apply(sent, Event(State.CHARGING, AT + 7_202, "j1", "s1"))
+    live.end_second()
+    assert live.figures.latency() == (2, 2)
+
+
+def test_figures_count_a_job_whose_age_is_not_known_as_waiting() -> None:
+    """It has no age rather than that of the year 1970, and hides that of no other."""
+    watched = Watched()
+    lost = Event(State.PARKED, AT, "lost")
+    newer = Event(State.CHARGING, AT, "lost", "s1", detail={"replays": 1})
+    for event in (lost, newer, queued("known", AT + 5)):
+        watched.projection.apply(event)
+    waiting = list(watched.projection.after(None))
+    watched.figures.begin(waiting[:1])
+    assert (watched.figures.waiting, watched.figures.oldest_at) == (1, None)
+    watched.figures.begin(waiting)
+    assert (watched.figures.waiting, watched.figures.oldest_at) == (2, AT + 5)
+
+
 def test_figures_count_each_completion_and_each_request_once() -> None:
     """A second delivery of a job is no second charge."""
     watched = Watched()

@@ -104,6 +104,25 @@ async def test_wait_counts_in_full_while_a_connector_is_free_or_none_works() -> 
         assert bench.count("free_connector_to_charging_seconds_sum") == 50
 
 
+async def test_wait_of_a_replayed_job_counts_from_its_replay() -> None:
+    """What lay parked did not wait for a substation: to replay it must raise no alert."""
+    async with observed().serve() as bench:
+        await bench.post()
+        bench.at = AT + 7_201
+        bench.hear(
+            seen(AT, row("s1")),
+            Event(State.PARKED, AT + 1, "job1", reason="no such substation: s9"),
+            Event(State.QUEUED, AT + 7_200, "job1", detail={"replays": 1}),
+        )
+        assert bench.count("oldest_waiting_request_seconds") == 1
+        bench.hear(
+            Event(State.ASSIGNED, AT + 7_201, "job1", "s1", 2, detail={"replays": 1}),
+            Event(State.CHARGING, AT + 7_201, "job1", "s1", 2),
+        )
+        assert bench.count("request_to_charging_seconds_sum") == 1
+        assert bench.count("free_connector_to_charging_seconds_sum") == 1
+
+
 def test_connector_is_free_for_a_job_where_that_may_go() -> None:
     """A job that names its substations waits for these only."""
     free = FreeConnectors()
@@ -112,6 +131,11 @@ def test_connector_is_free_for_a_job_where_that_may_go() -> None:
     assert free.since(["s1"]) == AT
     assert free.since(["s2"]) == -inf
     assert free.since(["s1", "s2"]) == -inf
+    assert free.since(["s1", "typo"]) == AT
+    assert free.since(["typo"]) == -inf
+    free.see(Substations(seen(AT + 1, row("s2")), AT + 1).rows(LastHeard()), AT + 1)
+    assert free.since(["s1", "s2"]) == -inf
+    assert free.since(["s1"]) == -inf  # it is gone
 
 
 def test_test_rows_are_valid() -> None:

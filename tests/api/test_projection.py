@@ -492,6 +492,17 @@ def test_latest_snapshot_of_the_substations_holds() -> None:
     assert projection.get("mark") is None
 
 
+def test_projection_takes_snapshots_after_the_clock_was_set_back() -> None:
+    """Else the substations would stand still until the clock has made up for it."""
+    projection = Projection(max_jobs=100)
+    for at, name in ((1_000, "s1"), (400, "s2"), (401, "s4")):
+        snapshot = Event(SUBSTATIONS, at, detail={"substations": [{"substation": name}]})
+        projection.apply(snapshot, at + 0.01)
+    assert projection.known_substations() == {"s4"}
+    projection.apply(Event(SUBSTATIONS, 400, detail={"substations": [{"substation": "s5"}]}), 402)
+    assert projection.known_substations() == {"s4"}
+
+
 def test_projection_drops_jobs_that_ended_before_max_age() -> None:
     """An api that runs for weeks keeps no more than one that has just read the event log."""
     projection = Projection(max_jobs=100, max_age=10)

@@ -9,8 +9,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -34,7 +36,11 @@ FIRING = [Firing("A", "", "", "", "", since=None, runbook=None)]
 
 
 @contextmanager
-def served(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+def served(
+    answer: Callable[[BaseHTTPRequestHandler], None],
+    kind: type[HTTPServer] = HTTPServer,
+    host: str = HOST,
+) -> Iterator[str]:
     """Serve on a free port; return the address."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -44,11 +50,11 @@ def served(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with HTTPServer((HOST, 0), Handler) as server:
+    with kind((host, 0), Handler) as server:
         thread = threading.Thread(target=partial(server.serve_forever, 0.01))
         thread.start()
         try:
-            yield f"http://{HOST}:{server.server_port}"
+            yield f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()
@@ -91,6 +97,19 @@ def test_answer_is_fetched_below_the_address() -> None:
         assert fetch(f"{address}/") == ONE
     with served(says(ONE, path="/prometheus/api/v1/alerts")) as address:
         assert fetch(f"{address}/prometheus") == ONE
+
+
+def test_address_without_a_port_may_be_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last part is no port."""
+
+    class Server(HTTPServer):
+        address_family = socket.AF_INET6
+
+    with served(says(ONE), Server, "::1") as address:
+        port = urlsplit(address).port
+        monkeypatch.setattr(HTTPConnection, "default_port", port)
+        assert fetch("http://[::1]") == ONE
+        assert fetch(address) == ONE
 
 
 def test_answer_that_is_none_of_prometheus_is_refused() -> None:
@@ -202,6 +221,33 @@ async def test_poller_asks_one_question_at_a_time(monkeypatch: pytest.MonkeyPatc
     await poller.ask()
     assert poller.observed() == Observed(FIRING)
     assert len(times) == 1
+
+
+async def test_poller_takes_no_answer_that_came_while_nobody_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next reader would be told an hour later what was wrong then."""
+    monkeypatch.setattr(prometheus, "TIMEOUT", 0.01)
+    asked, goes_on = Asked(), threading.Event()
+
+    def hang() -> bytes:
+        goes_on.wait(10)
+        asked.times += 1
+        if asked.times == 1:
+            raise ConnectionRefusedError(111, "Connection refused")
+        return ONE
+
+    poller = Poller(hang, Isolation(CollectorRegistry()), lambda: asked.now)
+    try:
+        await poller.ask()
+    finally:
+        goes_on.set()
+    assert poller._asked is not None  # noqa: SLF001
+    await asyncio.wait({poller._asked}, timeout=10)  # noqa: SLF001
+    asked.now += 3_600
+    monkeypatch.setattr(prometheus, "TIMEOUT", 10)
+    await poller.ask()
+    assert poller.observed() == Observed(FIRING)
 
 
 async def test_poller_asks_only_while_somebody_follows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,6 +107,40 @@ async def test_stats_count_by_substation_and_hour_together_if_asked() -> None:
         assert wrong["errors"][0]["field"] == "by"
 
 
+async def test_stats_of_a_substation_leave_out_what_ended_at_none() -> None:
+    """What expired while it waited is an end of no substation; all requests are shown."""
+    async with Bench().serve() as bench:
+        await bench.post([{}] * 3, "/charges")
+        bench.hear(
+            Event(State.EXPIRED, AT + 1, "job1"),
+            Event(State.PARKED, AT + 1, "job2"),
+            Event(State.EXPIRED, AT + 2, "job3", "s1"),
+        )
+        found = (await bench.get("/stats?substation=s1")).body
+        for each in (found["total"], *found["hours"], *found["substations"]):
+            assert (each["expired"], each["parked"]) == (1, 0)
+        assert found["total"]["requests"] == 3
+        assert (await bench.get("/stats")).body["total"]["expired"] == 2
+
+
+async def test_stats_add_up_though_others_are_answered_meanwhile() -> None:
+    """All parts of an answer are of the same moment."""
+    projection, wanted = Projection(1_000), StatsFilter(by="substation,hour")
+    for number in range(350):
+        projection.apply(session(f"j{number}", AT, f"s{number}"), AT)
+    asking = asyncio.create_task(answer(projection.stats, wanted, AT))
+    turns = 0
+    while not asking.done():
+        await asyncio.sleep(0)
+        turns += 1
+        for number in (0, 349):
+            projection.apply(session(f"later{turns}-{number}", AT, f"s{number}"), AT)
+    found = await asking
+    assert turns > 3
+    for rows in (found["substation_hours"], found["substations"], found["hours"]):
+        assert sum(each["sessions"] for each in rows) == found["total"]["sessions"] == 350
+
+
 async def test_stats_rates_are_of_the_last_full_minute() -> None:
     """120 requests in a minute are 2 a second, in the minute that follows."""
     async with Bench().serve() as bench:
@@ -158,7 +194,7 @@ def test_stats_are_independent_of_event_order_and_repetition(
 
 
 def _rounded(projection: Projection) -> object:
-    shown = answer(projection.stats, StatsFilter(), AT + 2 * HOUR)
+    shown = asyncio.run(answer(projection.stats, StatsFilter(), AT + 2 * HOUR))
     shown["hours"] = [each for each in shown["hours"] if any(_numbers(each))]
     shown["substations"] = [each for each in shown["substations"] if any(_numbers(each))]
     return shown
@@ -178,7 +214,7 @@ def test_stats_keep_two_days_and_ignore_times_of_wrong_clocks() -> None:
         projection.apply(Event(State.CHARGING, at, f"j{number}", "s1", 1), at)
     for at in (0.0, now + 25 * HOUR, 2e11):
         projection.apply(Event(State.CHARGING, at, f"x{at}", "s1", 1), now)
-    hours = answer(projection.stats, StatsFilter(), now)["hours"]
+    hours = asyncio.run(answer(projection.stats, StatsFilter(), now))["hours"]
     assert 48 <= len(hours) <= 50
     assert sum(each["sessions"] for each in hours) == len(hours)
 

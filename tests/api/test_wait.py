@@ -15,10 +15,11 @@ from msgspec.structs import replace
 
 from api.jobs.projection import Projection
 from api.jobs.waiting import WaitingOrder, rank_of
-from api.last_heard import DISPATCHER_TIMEOUT, LastHeard
+from api.last_heard import DISPATCHER_TIMEOUT, SNAPSHOT_TIMEOUT, LastHeard
 from api.substations import Condition, Substations
 from grid import kinds
 from grid.controls import Availability
+from grid.errors import STILL_READING
 from grid.events import MARKER, SUBSTATIONS, Event, State
 from grid.kinds import queued
 from grid.messages import ChargeRequest
@@ -199,9 +200,74 @@ async def test_dispatcher_is_silent_that_wrote_nothing_lately_before_the_start(
         bench.at += 3_600
         (found,) = (await bench.get("/substations")).body["substations"]
         assert (found["status"] == "unknown") is is_silent
-        bench.hear(MARK)
+        bench.hear(MARK)  # which says nothing of the substations
+        (found,) = (await bench.get("/substations")).body["substations"]
+        assert (found["status"] == "unknown") is is_silent
+        bench.hear(snapshot(row("a"), at=bench.at))
         (found,) = (await bench.get("/substations")).body["substations"]
         assert found["status"] == "available"
+
+
+@pytest.mark.parametrize("has_left", [True, False])
+async def test_substations_stay_unknown_until_the_next_dispatcher_describes_them(
+    *, has_left: bool
+) -> None:
+    """It writes marks as it starts, and one that fails again and again writes nothing else."""
+    async with Bench().serve() as bench:
+        rows, large = [row("a", rated_power_kw=10.0)], {"requested_power_kw": 20}
+        detail = {"dispatcher": "d", "substations": rows, "leaves": has_left}
+        bench.hear(Event(SUBSTATIONS, AT, detail=detail))
+        bench.now += 3_600
+        bench.hear(MARK)
+        found = (await bench.get("/substations")).body
+        (shown,) = found["substations"]
+        assert (shown["status"], shown["eligible"]) == ("unknown", False)
+        problem_ = "stopped 3600 s" if has_left else "has not described the substations for 3600 s"
+        assert problem_ in found["problem"] == shown["reason"]
+        status = (await bench.first_event("/events"))["status"]
+        assert [each["name"] for each in status["alerts"]] == ["DispatcherSilent"]
+        assert status["dispatcher"]["is_silent"]
+        assert (await bench.post(large)).status == 202  # ratings may have changed
+        bench.hear(snapshot(*rows, at=AT + 3_600))
+        found = (await bench.get("/substations")).body
+        assert (found["problem"], found["substations"][0]["status"]) == (None, "available")
+        problem(await bench.post(large), 422)
+
+
+async def test_substations_are_known_for_as_long_as_a_snapshot_may_last() -> None:
+    """While nothing changes, the dispatcher writes one every ten seconds, and marks in between."""
+    async with Bench().serve() as bench:
+        bench.hear(snapshot(row("a")))
+        for seconds, status in ((SNAPSHOT_TIMEOUT, "available"), (0.1, "unknown")):
+            bench.now += seconds
+            bench.hear(MARK)
+            (found,) = (await bench.get("/substations")).body["substations"]
+            assert found["status"] == status
+
+
+async def test_snapshot_that_comes_too_late_does_not_say_that_the_dispatcher_has_left() -> None:
+    """The last one of the former dispatcher, once the next one has described the substations."""
+    async with Bench().serve() as bench:
+        bench.at += 1
+        bench.hear(snapshot(row("a"), at=AT + 1))
+        leaving = {"dispatcher": "d", "substations": [row("a")], "leaves": True}
+        bench.hear(Event(SUBSTATIONS, AT, detail=leaving))
+        assert (await bench.get("/substations")).body["problem"] is None
+
+
+async def test_substations_stay_unknown_when_a_link_is_up_again() -> None:
+    """Nothing was heard by that: a full substation is not free, and ratings may have changed."""
+    async with Bench().serve() as bench:
+        bench.hear(snapshot(row("a", rated_power_kw=10.0)))
+        await bench.post()
+        bench.feed.on_link(is_up=False)
+        bench.now += 60
+        bench.feed.on_link(is_up=True)
+        (found,) = (await bench.get("/substations")).body["substations"]
+        assert found["status"] == "unknown"
+        assert "not heard for 60 s" in (await bench.get("/charge/job1")).body["reason"]
+        assert (await bench.post({"requested_power_kw": 20})).status == 202
+        assert (await bench.first_event("/events"))["status"]["alerts"] == []
 
 
 async def test_silent_means_the_same_in_every_answer() -> None:
@@ -237,6 +303,25 @@ async def test_substations_are_unknown_once_the_dispatcher_has_stopped() -> None
         bench.hear(snapshot(*rows, at=AT + 2))
         found = (await bench.get("/substations")).body
         assert (found["problem"], found["substations"][0]["status"]) == (None, "available")
+
+
+async def test_answers_claim_nothing_of_the_grid_while_the_event_log_is_read() -> None:
+    """What was read so far may be of yesterday: no reason, place, rating or substation by that."""
+    async with Bench().serve() as bench:
+        bench.log.caught_up.clear()
+        bench.now += 20
+        bench.hear(snapshot(row("a", rated_power_kw=10.0)))
+        accepted = (await bench.post()).body
+        assert (accepted["reason"], accepted["place"]) == (STILL_READING, None)
+        shown = (await bench.get("/charge/job1")).body
+        assert (shown["reason"], shown["place"]) == (STILL_READING, None)
+        (degraded,) = (await bench.get("/readyz")).body["degraded"]
+        assert degraded.startswith(STILL_READING)
+        for body in ({"requested_power_kw": 20}, {"eligible_substations": ["b"]}):
+            assert (await bench.post(body)).status == 202
+        bench.hear(assigned("job1", "a"))
+        shown = (await bench.get("/charge/job1")).body
+        assert (shown["status"], shown["reason"]) == ("assigned", None)
 
 
 async def test_readyz_is_degraded_while_no_substation_is_eligible() -> None:
