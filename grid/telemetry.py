@@ -115,13 +115,19 @@ def router(
         "/metrics",
         summary="Get the metrics",
         operation_id="getMetrics",
+        response_description="The metrics as they are now.",
         response_class=PlainTextResponse,
     )
     async def metrics() -> Response:
         """Return the metrics in Prometheus's text format."""
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
-    @routes.get("/healthz", summary="Check liveness", operation_id="getLiveness")
+    @routes.get(
+        "/healthz",
+        summary="Check liveness",
+        operation_id="getLiveness",
+        response_description="The process answers.",
+    )
     async def healthz() -> Liveness:
         """Return 200 as long as the process answers."""
         return Liveness()
@@ -130,6 +136,7 @@ def router(
         "/readyz",
         summary="Check readiness",
         operation_id="getReadiness",
+        response_description="Ready; `degraded` lists what the service cannot do or see even so.",
         response_model_exclude_unset=True,
         responses={
             503: {"model": Readiness, "description": "Not ready; the body lists the problems."}

@@ -206,6 +206,8 @@ class ChargeRoutes:
                 self._plain_charge,
                 summary="Request a charge",
                 operation_id="createCharge",
+                response_description="RabbitMQ has confirmed the request: the job, with its "
+                "substation if that is decided.",
                 response_model=Charge,
                 responses=responses
                 | header(
@@ -223,6 +225,8 @@ class ChargeRoutes:
                 self._plain_charges,
                 summary="Request several charges",
                 operation_id="createCharges",
+                response_description="RabbitMQ has confirmed all requests: their jobs, in their "
+                "order.",
                 response_model=AcceptedList,
                 responses=responses | header("traceresponse", status=ACCEPTED),
                 **documented,

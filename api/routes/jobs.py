@@ -44,6 +44,7 @@ def router(view: View) -> APIRouter:
         "/charge/{id}",
         summary="Get a job",
         operation_id="getCharge",
+        response_description="The job as it is now.",
         response_model=Charge,
         dependencies=[Depends(check_query)],
     )
@@ -67,6 +68,7 @@ def router(view: View) -> APIRouter:
         "/charges",
         summary="List jobs",
         operation_id="listCharges",
+        response_description="A page of the jobs that match, and where the next one begins.",
         response_model=ChargeList,
         dependencies=[Depends(check_query)],
         responses=header("Vary"),
@@ -86,6 +88,7 @@ def router(view: View) -> APIRouter:
         "/charges.csv",
         summary="Export jobs as CSV",
         operation_id="exportCharges",
+        response_description="The jobs that match, one a line.",
         response_class=Response,
         dependencies=[Depends(check_query)],
         responses={200: {"content": _AS_CSV, **header("Content-Disposition")[200]}},

@@ -330,6 +330,14 @@ async def test_answers_that_depend_on_accept_vary_by_it(bench: Bench, accept: st
     assert "Vary" not in (await bench.ask("GET", "/charges.csv", None, headers)).headers
 
 
+def test_every_answer_of_the_document_says_what_it_means() -> None:
+    """FastAPI would describe each as "Successful Response"."""
+    for name, each in operations():
+        meanings = {status: answer["description"] for status, answer in each["responses"].items()}
+        assert "Successful Response" not in meanings.values(), name
+        assert len(set(meanings.values())) == len(meanings), (name, meanings)
+
+
 def test_every_answer_of_the_document_has_one_kind_of_content() -> None:
     """Of two, a generated client has a union of types, whose fields it cannot use."""
     for name, each in operations():
