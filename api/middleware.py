@@ -24,10 +24,18 @@ from api import problems
 from api.auth import HEADERS_READ, Authenticator, AuthResult, Outcome
 from api.metrics import Metrics
 from grid.messages import shown
+from grid.trace import Trace
 
 log = logging.getLogger(__name__)
 
+_TRACE: Final = "api.trace"  # in the scope of a request that its trace's caller wants recorded
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+
+
+def note_trace(scope: Scope, trace: Trace) -> None:
+    """Note a request's trace for its metrics, if it is to be recorded."""
+    if trace.sampled:
+        scope[_TRACE] = trace
 
 
 class RequestMetrics:
@@ -62,7 +70,9 @@ class RequestMetrics:
             # a client may send any word as a method, and each would stay a series for ever
             method = scope["method"] if scope["method"] in METHODS else "other"
             self._requests(method, route, status).inc()
-            self._request_seconds(route).observe(self._clock() - began)
+            trace: Trace | None = scope.get(_TRACE)
+            exemplar = None if trace is None else trace.exemplar
+            self._request_seconds(route).observe(self._clock() - began, exemplar)
 
 
 # Security headers: a browser must trust nothing beyond the answer itself. Source: OWASP's HTTP

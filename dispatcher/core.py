@@ -522,7 +522,8 @@ class Core:
         if outcome is Outcome.CONFIRMED:
             job.confirmed = True
             self._metrics.sent_to(substation).inc()
-            self._metrics.wait_seconds.observe(max(0, self._at.clock - job.request.requested_at))
+            waited = max(0, self._at.clock - job.request.requested_at)
+            self._metrics.wait_seconds.observe(waited, job.trace.exemplar)
             self._close(job)
             return
         if outcome is not Outcome.ABANDONED:

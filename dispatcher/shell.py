@@ -197,10 +197,10 @@ class Shell:
         """Assign waiting jobs for which there is capacity."""
         began = perf_counter()
         commands = self.core.handle(Route(), self._moment())
-        if jobs := sum(type(each) is PublishJob for each in commands):
-            took = (perf_counter() - began) / jobs
-            for _ in range(jobs):
-                self._metrics.decision_seconds.observe(took)
+        if jobs := [each.job for each in commands if isinstance(each, PublishJob)]:
+            took = (perf_counter() - began) / len(jobs)
+            for job in jobs:
+                self._metrics.decision_seconds.observe(took, job.trace.exemplar)
         self._execute(commands)
 
     async def stop(self) -> None:

@@ -22,6 +22,7 @@ _VERSION: Final = "00"
 _FORM: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _STATE: Final = re.compile(r"[\x20-\x7e]*")
 
+Exemplar = dict[str, str]  # the labels by which a metric names a trace
 Chance = Callable[[int], int]  # returns so many random bits, as ``random.Random.getrandbits`` does
 
 
@@ -41,6 +42,11 @@ class Trace(NamedTuple):
     def sampled(self) -> bool:
         """Return whether the caller asked for the request to be recorded."""
         return bool(self.flags & SAMPLED)
+
+    @property
+    def exemplar(self) -> Exemplar | None:
+        """Return the exemplar of a trace that is recorded; else None."""
+        return {"trace_id": self.trace_id} if self.flags & SAMPLED else None
 
     def headers(self) -> dict[str, str]:
         """Return the headers for the next service, the same in HTTP and in AMQP."""

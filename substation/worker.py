@@ -25,7 +25,7 @@ from grid.event_log import EventWriter
 from grid.events import Event, State
 from grid.logs import tell
 from grid.messages import ChargeRequest
-from grid.trace import Chance, Trace, carried
+from grid.trace import Chance, Exemplar, Trace, carried
 from grid.waiting import within
 from substation.charging import Charge, planned
 from substation.station import Station
@@ -75,7 +75,7 @@ class Worker:
         chance: Chance,
         clock: Callable[[], float],
         now: Callable[[], float],
-        observe: Callable[[float], None],
+        observe: Callable[[float, Exemplar | None], None],
     ) -> None:
         self._name = name
         self._station = station
@@ -215,7 +215,7 @@ class Worker:
     def _finish(self, session: Session) -> None:
         self._end(session, State.COMPLETED)
         if session.charge is not None:
-            self._observe(session.charge.seconds)
+            self._observe(session.charge.seconds, session.trace.exemplar)
         self._start_next()
 
     def _end(self, session: Session, kind: State) -> None:

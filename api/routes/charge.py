@@ -21,7 +21,7 @@ from api.answers import AcceptedList, Charge
 from api.idempotency import HEADER, KEY_PATTERN, job_id
 from api.intake import Intake
 from api.jobs.job import Job
-from api.middleware import auth_result
+from api.middleware import auth_result, note_trace
 from api.openapi import Responses, header
 from api.schemas import MAX_LIST, ChargeIn
 from api.view import View
@@ -182,7 +182,7 @@ class ChargeRoutes:
             Answered once RabbitMQ has confirmed the request; by default the answer waits a moment
             for the decision, and names the substation.
             """
-            context = _context(request, prefer, idempotency_key, trace)
+            context = _context(request.scope, prefer, idempotency_key, trace)
             return _response(await self._charge(body or ChargeIn(), context))
 
         async def charge_several(
@@ -196,7 +196,7 @@ class ChargeRoutes:
             If the list is sent again with the same Idempotency-Key, the requests that were accepted
             before are the same jobs.
             """
-            context = _context(request, None, idempotency_key, trace)
+            context = _context(request.scope, None, idempotency_key, trace)
             return _response(await self._charge_several(body, context))
 
         return [
@@ -261,7 +261,7 @@ class ChargeRoutes:
         if key is not None and _KEY.fullmatch(key) is None:
             return None
         trace = carried(text, self._chance)
-        return RequestContext(auth_result(scope).key_name, text.get("prefer"), key, trace)
+        return _context(scope, text.get("prefer"), key, trace)
 
     async def _charge(self, charge_in: ChargeIn, context: RequestContext) -> Answer:
         """Return the answer, with the headers that say what it is."""
@@ -298,8 +298,9 @@ def _response(answer: Answer) -> Response:
     return Response(answer.body, ACCEPTED, answer.headers, media_type="application/json")
 
 
-def _context(request: Request, prefer: str | None, key: str | None, trace: Trace) -> RequestContext:
-    return RequestContext(auth_result(request.scope).key_name, prefer, key, trace)
+def _context(scope: Scope, prefer: str | None, key: str | None, trace: Trace) -> RequestContext:
+    note_trace(scope, trace)
+    return RequestContext(auth_result(scope).key_name, prefer, key, trace)
 
 
 def _replayed(messages: list[Message], receive: Receive) -> Receive:

@@ -37,6 +37,13 @@ def test_trace_is_continued_from_traceparent() -> None:
     assert (following.trace_id, following.parent) == (TRACE, one.span_id)
 
 
+def test_only_a_sampled_trace_is_an_exemplar() -> None:
+    """A trace that nobody recorded cannot be looked up."""
+    assert of(PARENT).exemplar == {"trace_id": TRACE}
+    assert of(PARENT[:-1] + "0").exemplar is None
+    assert of(None).exemplar is None
+
+
 @pytest.mark.parametrize(
     "parent",
     [

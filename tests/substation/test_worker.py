@@ -59,7 +59,7 @@ class Bench:
             chance=Random(3).getrandbits,  # noqa: S311
             clock=lambda: self.at,
             now=lambda: self.elapsed,
-            observe=self.observed.append,
+            observe=lambda seconds, _: self.observed.append(seconds),
         )
         self.queue.begin(self.worker.deliver, self.worker.on_link_lost)
 
