@@ -125,12 +125,16 @@ class ConfirmSilence(NamedTuple):
 
 
 class LogJob(NamedTuple):
-    """Log what happened to a job."""
+    """Log what happened to a job.
+
+    ``since`` is when it was delivered, in the tracker's seconds, if it leaves the dispatcher now.
+    """
 
     job: str
     trace: Trace
     text: str
     substation: str = ""
+    since: float | None = None
 
 
 class Warn(NamedTuple):

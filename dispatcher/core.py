@@ -548,7 +548,7 @@ class Core:
             return
         self.index.note_sent(job.id, job.substation, job.assigned_at, job.replays)
         text = f"sent to {job.substation}"
-        self._do(LogJob(job.id, job.trace, text, job.substation))
+        self._do(LogJob(job.id, job.trace, text, job.substation, job.since))
         if job.decided_after is not None:
             self._unsettled.acknowledged(job.decided_after, self._at.now)
         self._gone(job)
@@ -645,7 +645,7 @@ class Core:
         if written:
             expired = event.kind == State.EXPIRED
             (self._metrics.expired if expired else self._metrics.cancelled).inc()
-            self._do(LogJob(job.id, job.trace, event.reason))
+            self._do(LogJob(job.id, job.trace, event.reason, since=job.since))
             self.index.note_sent(job.id, "", self._at.clock, job.replays)
             self._gone(job)
         elif self._jobs.get(job.id) is job and job.is_ours:

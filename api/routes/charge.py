@@ -25,7 +25,7 @@ from api.middleware import auth_result, note_trace
 from api.openapi import Responses, header
 from api.schemas import MAX_LIST, ChargeIn
 from api.view import View
-from grid.trace import TRACEPARENT, TRACESTATE, Chance, Trace, carried
+from grid.trace import TRACEPARENT, TRACESTATE, Chance, Sampler, Trace, carried
 
 Prefer = Annotated[
     str | None,
@@ -149,11 +149,13 @@ class ChargeRoutes:
         view: View,
         decision_wait: float,
         chance: Chance,
+        sampler: Sampler | None,
     ) -> None:
         self._intake = intake
         self._view = view
         self._decision_wait = decision_wait
         self._chance = chance
+        self._sampler = sampler
 
     def routes(
         self,
@@ -165,7 +167,7 @@ class ChargeRoutes:
         # not a plain function: FastAPI would hand each call of it to a thread
         async def trace_of(traceparent: TraceParent = None, tracestate: TraceState = None) -> Trace:
             """Return a new span for the request, in the caller's trace if it has one."""
-            return carried({TRACEPARENT: traceparent, TRACESTATE: tracestate}, self._chance)
+            return self._trace({TRACEPARENT: traceparent, TRACESTATE: tracestate})
 
         of_request = Depends(trace_of)  # an annotation would not see a name of this function
 
@@ -260,8 +262,11 @@ class ChargeRoutes:
         key = text.get("idempotency-key")
         if key is not None and _KEY.fullmatch(key) is None:
             return None
-        trace = carried(text, self._chance)
-        return _context(scope, text.get("prefer"), key, trace)
+        return _context(scope, text.get("prefer"), key, self._trace(text))
+
+    def _trace(self, headers: Mapping[str, str | None]) -> Trace:
+        trace = carried(headers, self._chance)
+        return trace if self._sampler is None else self._sampler.decide(trace)
 
     async def _charge(self, charge_in: ChargeIn, context: RequestContext) -> Answer:
         """Return the answer, with the headers that say what it is."""
