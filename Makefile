@@ -97,10 +97,11 @@ docs: ## the documentation at http://localhost:8000, without the internet; ARGS=
 release: ## the archives of what is committed into dist/, and the labelled image where Docker answers
 	@deploy/python -m deploy.release
 
-lock: ## bring both lock files in line with pyproject.toml; newest versions: ARGS=--upgrade
+lock: ## bring the lock files in line with pyproject.toml; newest versions: ARGS=--upgrade
 	@deploy/local/bootstrap
-	@for file in requirements.lock requirements-dev.lock; do \
-	  groups=; [ $$file = requirements.lock ] || groups='--group dev --group local --group plot --group hindsight --group bench --group docs'; \
+	@for name in requirements requirements-otel requirements-dev; do \
+	  more=; [ $$name = requirements ] || more='--extra otel'; \
+	  [ $$name != requirements-dev ] || more+=' --group dev --group local --group plot --group hindsight --group bench --group docs'; \
 	  $(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --no-header --no-annotate $(ARGS) pyproject.toml $$groups -o $$file; \
+	    --no-emit-index-url --no-header --no-annotate $(ARGS) pyproject.toml $$more -o $$name.lock; \
 	done

@@ -48,9 +48,10 @@ from grid.events import MARKER, Event, State
 from grid.isolation import Isolation
 from grid.parked.queue import ParkedQueue
 from grid.runtime import background
+from grid.spans import spans_of
 from grid.summary import summarise
 from grid.telemetry import BrokerWatch, links_down, new_registry
-from grid.trace import Chance
+from grid.trace import Chance, Record, Sampler
 from grid.version import version
 
 
@@ -62,12 +63,13 @@ def build(
     registry = new_registry()
     watch = BrokerWatch(registry, logging.getLogger("api"))
     metrics = Metrics(registry)
+    name = f"api-{uuid4().hex[:8]}"
+    spans = spans_of(settings, "api", name)
     projection = Projection(
         settings.max_jobs, topology.EVENTS_MAX_AGE_SECONDS, topology.EVENTS_MAX_BYTES
     )
     registry.register(JobsCollector(projection))
     publisher = Publisher("api-requests", urls, watch)
-    name = f"api-{uuid4().hex[:8]}"
     writer = EventWriter(publisher, name, provenance.API, remembered=OWN_EVENTS)
     isolation = Isolation(registry)
     reader = StreamReader("api-events", urls, watch, queue=topology.EVENTS)
@@ -146,6 +148,7 @@ def build(
                 lambda: writer.write(Event(MARKER, clock(), job=name)),
             ),
             *([prometheus.run(feed.followed)] if prometheus else []),
+            spans.run(),
         ):
             yield
             await writer.finish()
@@ -160,7 +163,7 @@ def build(
             control_timeout=settings.confirm_timeout,
             decision_wait=settings.decision_wait,
         ),
-        Monitoring(registry, metrics, not_ready, degraded),
+        Monitoring(registry, metrics, not_ready, degraded, spans.record, settings.sampler),
         authenticator,
         now=monotonic,
         chance=chance,
@@ -189,13 +192,16 @@ class Monitoring:
     """What is said of the service itself.
 
     ``not_ready`` returns what keeps it from being ready, ``degraded`` what it cannot do though it
-    is ready, besides what the event log shows.
+    is ready, besides what the event log shows. ``record`` gets spans, and ``sampler`` decides which
+    traces have any; None is as clients ask.
     """
 
     registry: CollectorRegistry
     metrics: Metrics
     not_ready: telemetry.Problems
     degraded: telemetry.Problems
+    record: Record | None = None
+    sampler: Sampler | None = None
 
 
 def create(
@@ -231,9 +237,9 @@ def create(
         telemetry=NO_TELEMETRY,
     )
     json_body = [Depends(check_json)]
-    charge_routes = ChargeRoutes(commands.intake, view, commands.decision_wait, chance).routes(
-        openapi.WITH_BODY, tags=["charging"], dependencies=json_body
-    )
+    charge_routes = ChargeRoutes(
+        commands.intake, view, commands.decision_wait, chance, monitoring.sampler
+    ).routes(openapi.WITH_BODY, tags=["charging"], dependencies=json_body)
     app.router.routes += charge_routes
     app.add_middleware(Shortcuts, routes=charge_routes)
     app.include_router(jobs.router(view))
@@ -262,7 +268,7 @@ def create(
         )
     )
     app.include_router(docs.router())
-    _add_middleware(app, monitoring, authenticator, now=now, chance=chance)
+    _add_middleware(app, monitoring, authenticator, view.clock, now=now, chance=chance)
     problems.install(app)
     openapi.install(app, key_required=authenticator.key_required)
     return app
@@ -284,6 +290,7 @@ def _add_middleware(
     app: FastAPI,
     monitoring: Monitoring,
     authenticator: Authenticator,
+    clock: Callable[[], float],
     *,
     now: Callable[[], float],
     chance: Chance,
@@ -297,5 +304,7 @@ def _add_middleware(
     )
     app.add_middleware(RepeatedHeaders)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(RequestMetrics, metrics=monitoring.metrics)
+    app.add_middleware(
+        RequestMetrics, metrics=monitoring.metrics, record=monitoring.record, clock=clock
+    )
     app.add_middleware(TrailingSlash)

@@ -281,7 +281,7 @@ class Intake:
     def _record_job(self, pending: _Pending) -> Job:
         tell(log, pending.id, pending.trace, "accepted")
         self.accepted += 1
-        job = self._log.record(kinds.queued(pending.message))
+        job = self._log.record(kinds.queued(pending.message), pending.trace.exemplar)
         assert job is not None, "a queued event always names a job"  # noqa: S101
         return job
 

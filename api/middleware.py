@@ -24,20 +24,39 @@ from api import problems
 from api.auth import HEADERS_READ, Authenticator, AuthResult, Outcome
 from api.metrics import Metrics
 from grid.messages import shown
+from grid.trace import Record, Span, Trace
 
 log = logging.getLogger(__name__)
 
+_TRACE: Final = "api.trace"  # in the scope of a request that its trace's caller wants recorded
 METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
+def note_trace(scope: Scope, trace: Trace) -> None:
+    """Note a request's trace for its metrics, if it is to be recorded."""
+    if trace.sampled:
+        scope[_TRACE] = trace
+
+
 class RequestMetrics:
-    """Middleware that counts and times every request by its route, not by its path."""
+    """Middleware that counts and times every request by its route, not by its path.
+
+    ``record`` gets the spans of requests that are recorded. ``clock`` returns Unix seconds, ``now``
+    those of a steady clock.
+    """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, clock: Callable[[], float] = perf_counter
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        record: Record | None,
+        clock: Callable[[], float],
+        now: Callable[[], float] = perf_counter,
     ) -> None:
         self._app = app
+        self._record = record
         self._clock = clock
+        self._now = now
         # cached: prometheus_client converts all labels to text and locks, each time it is called
         self._requests = cache(metrics.requests.labels)
         self._request_seconds = cache(metrics.request_seconds.labels)
@@ -47,7 +66,7 @@ class RequestMetrics:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = self._clock(), 500
+        began, status = self._now(), 500
 
         async def note(message: Message) -> None:
             nonlocal status
@@ -62,7 +81,31 @@ class RequestMetrics:
             # a client may send any word as a method, and each would stay a series for ever
             method = scope["method"] if scope["method"] in METHODS else "other"
             self._requests(method, route, status).inc()
-            self._request_seconds(route).observe(self._clock() - began)
+            took = self._now() - began
+            trace: Trace | None = scope.get(_TRACE)
+            self._request_seconds(route).observe(took, None if trace is None else trace.exemplar)
+            if trace is not None and self._record is not None:
+                ended = self._clock()
+                self._record(_span(trace, method, route, status, ended=ended, seconds=took))
+
+
+def _span(
+    trace: Trace, method: str, route: str, status: int, *, ended: float, seconds: float
+) -> Span:
+    """Return the span of a request, with the attributes that OpenTelemetry names for HTTP."""
+    return Span(
+        f"{method} {route}",
+        "server",
+        trace,
+        ended - seconds,
+        ended,
+        {
+            "http.request.method": method,
+            "http.route": route,
+            "http.response.status_code": status,
+        },
+        HTTPStatus(status).phrase if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "",
+    )
 
 
 # Security headers: a browser must trust nothing beyond the answer itself. Source: OWASP's HTTP

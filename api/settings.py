@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Final, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,7 +12,8 @@ from api import auth
 from api.auth import ApiKeys, Scope
 from grid.errors import ConfigurationError
 from grid.files import text_of
-from grid.settings import Port, PositiveSeconds, Seconds, Settings
+from grid.settings import Port, PositiveSeconds, Seconds, Settings, is_plain_url
+from grid.trace import Sampler
 
 OPEN_TO_OTHERS: Final = (
     "an api that other machines reach needs keys: `python -m api.new_key NAME client` makes one; "
@@ -87,15 +87,46 @@ class ApiSettings(Settings):
         repr=False,
     )
 
+    traces_sampler: Literal[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ] = Field(
+        default="parentbased_always_on",
+        alias="OTEL_TRACES_SAMPLER",
+        description=(
+            "With a collector: which requests are sampled, and so logged in every service too; "
+            "`parentbased_…` keeps the flag of a client's `traceparent`"
+        ),
+    )
+    traces_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+        default=1,
+        alias="OTEL_TRACES_SAMPLER_ARG",
+        description="With `traceidratio`: the share of requests that are sampled, from 0 to 1",
+    )
+
     @model_validator(mode="after")
     def _check_prometheus_url(self) -> Self:
         """Check the address of Prometheus, which is not shown: it may hold a password."""
-        if self.prometheus_url is not None and not _is_plain(self.prometheus_url):
+        if self.prometheus_url is not None and not is_plain_url(self.prometheus_url):
             raise ValueError(
                 "PROMETHEUS_URL must be http://host[:port][/path] or https://…, without a user, a "
                 "query or a fragment"
             )
         return self
+
+    @property
+    def sampler(self) -> Sampler | None:
+        """Return which traces are recorded; None without a collector: those of clients who ask."""
+        if self.otlp_endpoint is None:
+            return None
+        shares = {"on": 1.0, "off": 0.0}
+        name = self.traces_sampler
+        share = shares.get(name.rpartition("_")[2], self.traces_share)
+        return Sampler(share, keeps_flag=name.startswith("parentbased_"))
 
     @property
     def key_required(self) -> bool:
@@ -146,22 +177,3 @@ class ApiSettings(Settings):
         except ConfigurationError as error:
             shown = f"{variable}={value}" if variable != "API_KEYS" else variable
             raise ConfigurationError(f"{shown}: {error}") from None
-
-
-def _is_plain(url: str) -> bool:
-    """Return whether an address is that of a server, with a path at most."""
-    try:
-        parts = urlsplit(url)
-        port_is_valid = parts.port != 0
-    except ValueError:
-        return False
-    return (
-        parts.scheme in ("http", "https")
-        and bool(parts.hostname)
-        and port_is_valid
-        and "@" not in parts.netloc
-        and not (parts.query or parts.fragment)
-        and url.isascii()
-        and url.isprintable()
-        and " " not in url
-    )

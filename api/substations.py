@@ -153,7 +153,7 @@ class Substations:
 
     @cached_property
     def _kept_for(self) -> int | None:
-        return None if self._event is None else Snapshot(self._event.detail).kept_for
+        return None if self.event is None else Snapshot(self.event.detail).kept_for
 
     def kept_for(self, request: Mapping[str, Any]) -> int | None:
         """Return the priority for which free connectors are kept that a request may not take.

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from deploy.stack import ROOT
 from grid.errors import GridError
 
-LOCK_FILES: Final = ("requirements.lock", "requirements-dev.lock")
+LOCK_FILES: Final = ("requirements.lock", "requirements-otel.lock", "requirements-dev.lock")
 TIMEOUT_SECONDS: Final = 300
 CLEAN, VULNERABLE, UNKNOWN = 0, 1, 2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -134,11 +135,17 @@ def show_logs(
     """
     word = environment.get(LEVEL)
     shown = logs.LevelFilter(logs.level_named(word or logs.LEVELS[0]))
-    with suppress(KeyboardInterrupt):
+    # as Ctrl-C: what follows the logs ends too
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
         for source, line in follow(logs.FILTERED_LINES if word else logs.LINES):
             if shown.shows(source, line):
                 sys.stdout.write(f"{source:<14} | {line}\n")
                 sys.stdout.flush()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 

@@ -38,6 +38,7 @@ from grid.errors import STILL_READING
 from grid.event_log import EventWriter
 from grid.isolation import Isolation
 from grid.runtime import background, operations_app
+from grid.spans import spans_of
 from grid.summary import summarise
 from grid.telemetry import BrokerWatch, links_down, new_registry
 from scheduling.candidates import CandidateTable
@@ -81,6 +82,7 @@ class _Dispatcher:
         watch = BrokerWatch(registry, logging.getLogger("dispatcher"))
         links = self._links = make_links(settings.broker_urls(), watch, settings.prefetch)
         name = f"dispatcher-{uuid4().hex[:8]}"
+        self._spans = spans_of(settings, "dispatcher", name)
         events = self._events = EventWriter(
             links.jobs, name, provenance.DISPATCHER, remembered=OWN_EVENTS
         )
@@ -116,6 +118,7 @@ class _Dispatcher:
             isolation=isolation,
             moment=self._moment,
             scrape=scraper.hurry,
+            record=self._spans.record,
         )
         self._log_reader = LogReader(shell, links, events, clock=clock, now=now)
         self._scraper, self._queues = scraper, QueueWatch(shell, links.queues, isolation)
@@ -171,6 +174,7 @@ class _Dispatcher:
             snapshots.publish(),
             announce(self._candidates, self._blind),
             summarise(logging.getLogger("dispatcher"), self._sent, lambda: f"{core.waiting} wait"),
+            self._spans.run(),
         ]
         async with background(*work):
             yield

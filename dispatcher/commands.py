@@ -127,12 +127,16 @@ class ConfirmSilence(Struct, frozen=True, gc=False):
 
 
 class LogJob(Struct, frozen=True, gc=False):
-    """Log what happened to a job."""
+    """Log what happened to a job.
+
+    ``since`` is when it was delivered, in the tracker's seconds, if it leaves the dispatcher now.
+    """
 
     job: str
     trace: Trace
     text: str
     substation: str = ""
+    since: float | None = None
 
 
 class Warn(Struct, frozen=True, gc=False):

@@ -543,7 +543,8 @@ class Core:
         if outcome is Outcome.CONFIRMED:
             job.confirmed = True
             self._metrics.sent_to(substation).inc()
-            self._metrics.wait_seconds.observe(max(0, self._at.clock - job.request.requested_at))
+            waited = max(0, self._at.clock - job.request.requested_at)
+            self._metrics.wait_seconds.observe(waited, job.trace.exemplar)
             self._close(job)
             return
         if outcome is not Outcome.ABANDONED:
@@ -568,7 +569,7 @@ class Core:
             return
         self.index.note_sent(job.id, job.substation, job.assigned_at, job.replays)
         text = f"sent to {job.substation}"
-        self._do(LogJob(job.id, job.trace, text, job.substation))
+        self._do(LogJob(job.id, job.trace, text, job.substation, job.since))
         if job.decided_after is not None:
             self._unsettled.acknowledged(job.decided_after, self._at.now)
         self._gone(job)
@@ -667,7 +668,7 @@ class Core:
         if written:
             expired = event.kind == State.EXPIRED
             (self._metrics.expired if expired else self._metrics.cancelled).inc()
-            self._do(LogJob(job.id, job.trace, event.reason))
+            self._do(LogJob(job.id, job.trace, event.reason, since=job.since))
             self.index.note_sent(job.id, "", self._at.clock, job.replays)
             self._gone(job)
         elif self._jobs.get(job.id) is job and job.is_ours:

@@ -57,6 +57,7 @@ from grid.amqp import Consumer, Delivery, Outcome, Publisher, QueueState
 from grid.event_log import EventWriter
 from grid.isolation import Isolation
 from grid.logs import tell
+from grid.trace import Record, Span
 from grid.waiting import together, within
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Shell:
         isolation: Counts and logs unforeseen errors over single items.
         moment: Returns the current moment.
         scrape: Reads a substation's page soon.
+        record: Gets the spans of jobs, if anything does.
     """
 
     def __init__(
@@ -95,8 +97,10 @@ class Shell:
         isolation: Isolation,
         moment: Callable[[], Moment],
         scrape: Callable[[str], None],
+        record: Record | None = None,
     ) -> None:
         self.core = core
+        self._record = record
         self._publisher = publisher
         self._events = events
         self._requests = requests
@@ -123,7 +127,7 @@ class Shell:
             LookAtQueue: _by_the_caller,
             TakeFromQueue: _by_the_caller,
             ConfirmSilence: lambda command: self._silences.put_nowait(command.jobs),
-            LogJob: _log_job,
+            LogJob: self._log_job,
             Warn: lambda command: log.warning("%s", command.text),
             ReportError: self._report_error,
             Fail: _fail,
@@ -197,10 +201,10 @@ class Shell:
         """Assign waiting jobs for which there is capacity."""
         began = perf_counter()
         commands = self.core.handle(Route(), self._moment())
-        if jobs := sum(type(each) is PublishJob for each in commands):
-            took = (perf_counter() - began) / jobs
-            for _ in range(jobs):
-                self._metrics.decision_seconds.observe(took)
+        if jobs := [each.job for each in commands if isinstance(each, PublishJob)]:
+            took = (perf_counter() - began) / len(jobs)
+            for job in jobs:
+                self._metrics.decision_seconds.observe(took, job.trace.exemplar)
         self._execute(commands)
 
     async def stop(self) -> None:
@@ -265,6 +269,16 @@ class Shell:
     def _report_error(self, command: ReportError) -> None:
         self._isolation.record_failure(command.item, command.error)
 
+    def _log_job(self, command: LogJob) -> None:
+        more = {"substation": command.substation} if command.substation else {}
+        trace = command.trace
+        tell(log, command.job, trace, command.text, **more)
+        if self._record is not None and trace.sampled and command.since is not None:
+            at = self._moment()
+            known = {"job.id": command.job, "outcome": command.text, **more}
+            began = at.clock - (at.now - command.since)
+            self._record(Span("dispatch", "consumer", trace, began, at.clock, known))
+
     def _read_log(self, command: ReadLog) -> None:
         self._readings[command.older].put_nowait(command.requests)
 
@@ -305,11 +319,6 @@ class Shell:
 
 def _by_the_caller(_: LookAtQueue | TakeFromQueue) -> None:
     """Do nothing: it takes time, and the caller of ``feed`` does it."""
-
-
-def _log_job(command: LogJob) -> None:
-    more = {"substation": command.substation} if command.substation else {}
-    tell(log, command.job, command.trace, command.text, **more)
 
 
 def _fail(command: Fail) -> None:

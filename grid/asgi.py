@@ -1,4 +1,4 @@
-"""What every service does with paths and methods, and what it does not: OpenTelemetry."""
+"""What every service does with paths and methods, and what FastAPI is not to do: telemetry."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 # FastAPI looks for providers at each request, and makes exporters itself where a variable says so.
-# There are none: metrics are pages for Prometheus, and traces are in the log.
+# Metrics are pages for Prometheus, and spans are made without it (``grid.spans``).
 NO_TELEMETRY: Final[TelemetryConfig] = {
     "tracing": False,
     "metrics": False,

@@ -115,6 +115,26 @@ class Settings(BaseModel):
         description="`json`: one object a line, as in containers",
     )
 
+    otlp_endpoint: str | None = Field(
+        default=None,
+        alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description=(
+            "A collector of OpenTelemetry, `http://host:4318`, to which the spans of sampled "
+            "requests are sent (OTLP over HTTP). It needs `requirements-otel.lock`"
+        ),
+        repr=False,
+    )
+
+    @model_validator(mode="after")
+    def _check_collector(self) -> Self:
+        """Check the address of the collector, which is not shown: it may hold a password."""
+        if self.otlp_endpoint is not None and not is_plain_url(self.otlp_endpoint):
+            raise ValueError(
+                "OTEL_EXPORTER_OTLP_ENDPOINT must be http://host[:port][/path] or https://…, "
+                "without a user, a query or a fragment"
+            )
+        return self
+
     @model_validator(mode="after")
     def _check_urls(self) -> Self:
         for url in self.amqp_urls:
@@ -185,6 +205,25 @@ def _explain(error: ValidationError) -> str:
         else:
             lines.append(f"{name}={shown(problem['input'])}: {message}")
     return "; ".join(lines)
+
+
+def is_plain_url(url: str) -> bool:
+    """Return whether an address is that of an HTTP server, with a path at most."""
+    try:
+        parts = urlsplit(url)
+        port_is_valid = parts.port != 0
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and port_is_valid
+        and "@" not in parts.netloc
+        and not (parts.query or parts.fragment)
+        and url.isascii()
+        and url.isprintable()
+        and " " not in url
+    )
 
 
 def _url_problem(url: str) -> str | None:

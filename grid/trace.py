@@ -1,4 +1,4 @@
-"""W3C Trace Context, by which the log lines of one request are found in every service. Pure.
+"""W3C Trace Context, by which one request is found in the logs and spans of every service. Pure.
 
 Invalid headers are ignored, and never a reason to refuse a request.
 Source: https://www.w3.org/TR/trace-context/
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
@@ -24,6 +25,7 @@ _VERSION: Final = "00"
 _FORM: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _STATE: Final = re.compile(r"[\x20-\x7e]*")
 
+Exemplar = dict[str, str]  # the labels by which a metric names a trace
 Chance = Callable[[int], int]  # returns so many random bits, as ``random.Random.getrandbits`` does
 
 
@@ -44,10 +46,52 @@ class Trace(Struct, frozen=True, gc=False):
         """Return whether the caller asked for the request to be recorded."""
         return bool(self.flags & SAMPLED)
 
+    @property
+    def exemplar(self) -> Exemplar | None:
+        """Return the exemplar of a trace that is recorded; else None."""
+        return {"trace_id": self.trace_id} if self.flags & SAMPLED else None
+
     def headers(self) -> dict[str, str]:
         """Return the headers for the next service, the same in HTTP and in AMQP."""
         head = {TRACEPARENT: f"{_VERSION}-{self.trace_id}-{self.span_id}-{self.flags:02x}"}
         return {**head, TRACESTATE: self.state} if self.state else head
+
+
+class Span(NamedTuple):
+    """What a service did for a request, and when: ``began`` and ``ended`` are Unix seconds.
+
+    It is asked over HTTP (``server``) or by a message (``consumer``). ``error`` says why it failed,
+    if it did.
+    """
+
+    name: str
+    kind: Literal["server", "consumer"]
+    trace: Trace
+    began: float
+    ended: float
+    attributes: Mapping[str, str | int | float]
+    error: str = ""
+
+
+Record = Callable[[Span], None]  # records a span of a sampled trace
+
+
+class Sampler(NamedTuple):
+    """Which traces are recorded, as OpenTelemetry's samplers of these names decide it.
+
+    ``share`` is how many of 1 begin here and are recorded. One that begins elsewhere keeps its
+    caller's flag if ``keeps_flag``.
+    """
+
+    share: float
+    keeps_flag: bool
+
+    def decide(self, trace: Trace) -> Trace:
+        """Return a trace with the flag that says whether it is recorded."""
+        if self.keeps_flag and trace.parent:
+            return trace
+        sampled = int(trace.trace_id[16:], 16) < self.share * 2**64
+        return replace(trace, flags=trace.flags | SAMPLED if sampled else trace.flags & ~SAMPLED)
 
 
 def carried(headers: Mapping[str, Any], chance: Chance) -> Trace:

@@ -7,6 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Generic
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from grid.messages import DEFAULT_POWER_KW
 from scheduling.candidates import CandidateTable
@@ -180,4 +181,4 @@ def _with_note(assignment: Assignment[W], note: str) -> Assignment[W]:
     why = assignment.explanation
     if not why:
         return assignment
-    return assignment._replace(explanation={**why, "reason": f"{why['reason']}{note}"})
+    return replace(assignment, explanation={**why, "reason": f"{why['reason']}{note}"})

@@ -15,6 +15,7 @@ from grid.amqp import Consumer, Publisher, StreamReader
 from grid.event_log import EventWriter
 from grid.isolation import Isolation
 from grid.runtime import background, operations_app
+from grid.spans import spans_of
 from grid.summary import summarise
 from grid.telemetry import BrokerWatch, links_down, new_registry
 from substation.settings import SubstationSettings
@@ -53,6 +54,7 @@ def build(
         prefetch=settings.connectors + 1,  # one job sent ahead starts without delay
     )
     canceller = StreamReader(f"{name}-cancellations", urls, watch, queue=topology.CANCELLATIONS)
+    spans = spans_of(settings, "substation", name)
     worker = Worker(
         name,
         station,
@@ -65,6 +67,7 @@ def build(
         clock=clock,
         now=now,
         observe=session_seconds(registry).observe,
+        record=spans.record,
     )
 
     cancel = cancellation_log.reading(worker.cancel, Isolation(registry))
@@ -87,6 +90,7 @@ def build(
                 station.totals,
                 lambda: f"{len(station.sessions)} charge",
             ),
+            spans.run(),
         ):
             yield
             await worker.stop(settings.grace_seconds)

@@ -26,7 +26,7 @@ from grid.event_log import EventWriter
 from grid.events import Event, State
 from grid.logs import tell
 from grid.messages import ChargeRequest
-from grid.trace import Chance, Trace, carried
+from grid.trace import Chance, Exemplar, Record, Span, Trace, carried
 from grid.waiting import within
 from substation.charging import Charge, planned
 from substation.station import Station
@@ -75,7 +75,8 @@ class Worker:
         chance: Chance,
         clock: Callable[[], float],
         now: Callable[[], float],
-        observe: Callable[[float], None],
+        observe: Callable[[float, Exemplar | None], None],
+        record: Record | None = None,
     ) -> None:
         self._name = name
         self._station = station
@@ -88,6 +89,7 @@ class Worker:
         self._clock = clock
         self._now = now
         self._observe = observe
+        self._record = record
         self._in_hand: dict[str, Session] = {}  # charging, or ended and not yet in the event log
         self._waiting: deque[Delivery] = deque()  # delivered while every connector is taken
         self._kept: deque[Delivery] = deque()  # of a queue that was deleted: they are nowhere else
@@ -216,7 +218,7 @@ class Worker:
     def _finish(self, session: Session) -> None:
         self._end(session, State.COMPLETED)
         if session.charge is not None:
-            self._observe(session.charge.seconds)
+            self._observe(session.charge.seconds, session.trace.exemplar)
         self._start_next()
 
     def _end(self, session: Session, kind: State) -> None:
@@ -231,10 +233,19 @@ class Worker:
         else:
             self._station.expire(job, at)
         reason = _reason(kind, session.request)
-        tell(log, job, session.trace, reason or "charged", substation=self._name)
+        self._tell_end(session, at, reason or "charged", energy_kwh)
         self._report(
             session, replace(self._event(kind, session, at), reason=reason, energy_kwh=energy_kwh)
         )
+
+    def _tell_end(self, session: Session, at: float, what: str, energy_kwh: float) -> None:
+        job, trace = session.request.id, session.trace
+        tell(log, job, trace, what, substation=self._name)
+        if self._record is not None and trace.sampled:
+            began = at if session.charge is None else at - (self._now() - session.began)
+            known = {"job.id": job, "substation": self._name, "outcome": what}
+            more = {"energy_kwh": energy_kwh}
+            self._record(Span("charge", "consumer", trace, began, at, {**known, **more}))
 
     def _start_next(self) -> None:
         """Start jobs that wait, while a connector is free."""

@@ -44,6 +44,7 @@ def running_prometheus(
                 f"--config.file={config}",
                 f"--storage.tsdb.path={folder / 'prometheus'}",
                 f"--web.listen-address={address}",
+                "--enable-feature=exemplar-storage",
             ],
             stdout=log,
             stderr=log,

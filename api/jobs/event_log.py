@@ -23,6 +23,7 @@ from grid.event_log import EventWriter, Mark
 from grid.events import CHARGING, ENDED, SUBSTATIONS, Event
 from grid.isolation import Isolation
 from grid.threads import in_thread
+from grid.trace import Exemplar
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ PACK_INTERVAL: Final = 1.0
 OWN_EVENTS: Final = 5_000  # that are remembered until they are read back, a second at full rate
 FREEZE_EVERY: Final = 1_000  # messages read before the mark
 SOON: Final = 1.0  # seconds
+MAX_EXEMPLARS: Final = 10_000  # jobs that have not begun, and whose traces are recorded
 MAX_UNWRITTEN: Final = 10_000  # of more events, those that RabbitMQ refuses are given up
 
 
@@ -76,6 +78,7 @@ class EventLog:
         self.caught_up: Final = self._mark.passed
         self._waiting: dict[str, list[_Waiter]] = {}
         self._free = FreeConnectors()
+        self._exemplars: dict[str, Exemplar] = {}  # of jobs accepted here, the oldest first
         self._is_ending = False
         self._unwritten = 0
         self._past = 0  # messages that were read before the mark
@@ -137,11 +140,16 @@ class EventLog:
             gc.collect()
             gc.freeze()
 
-    def record(self, event: Event) -> Job | None:
+    def record(self, event: Event, exemplar: Exemplar | None = None) -> Job | None:
         """Apply and write one of the api's own events, without waiting to read it back.
 
-        Other readers get it once it is written, which is retried while there is no stream.
+        Other readers get it once it is written, which is retried while there is no stream. With an
+        ``exemplar``, the start of the job's session is observed with it.
         """
+        if exemplar is not None:
+            if len(self._exemplars) >= MAX_EXEMPLARS:  # no more of those: they may never begin
+                del self._exemplars[next(iter(self._exemplars))]
+            self._exemplars[event.job] = exemplar
         self._write(event)
         applied = self._projection.apply(event, self._clock())
         if applied is None:
@@ -257,11 +265,12 @@ class EventLog:
     def _observe_beginning(self, job: Job, since: float, at: float) -> None:
         """Record how long a job waited for its session, in all and with a free connector."""
         waited = max(0, at - since)
-        self._metrics.charging_seconds.observe(waited)
+        exemplar = self._exemplars.pop(job.id, None)
+        self._metrics.charging_seconds.observe(waited, exemplar)
         if waited > SOON:  # else nobody needs to know what it may use: to parse that takes time
             free_since = self._free.since(need_of(job.request).allowed)
             waited = max(0, at - max(since, free_since))
-        self._metrics.begin_seconds.observe(waited)
+        self._metrics.begin_seconds.observe(waited, exemplar)
 
 
 def _packed(assigned: Sequence[Assignment]) -> list[Assignment]:

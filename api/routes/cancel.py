@@ -15,6 +15,7 @@ from api.routes.dependencies import JobId
 from api.view import View
 from grid.events import State
 
+CANCELLED: Final = "The job is cancelled, by this request or an earlier one."
 NOT_YET: Final[Responses] = {
     202: {"model": Charge, "description": "It will be cancelled as soon as a service has it."}
 }
@@ -32,6 +33,7 @@ def router(canceller: Canceller, view: View) -> APIRouter:
         "/charge/{id}",
         summary="Cancel a charge",
         operation_id="cancelCharge",
+        response_description=CANCELLED,
         response_model=Charge,
     )
     async def delete(id: JobId) -> Response:
@@ -47,6 +49,7 @@ def router(canceller: Canceller, view: View) -> APIRouter:
         "/charge/{id}/cancel",
         summary="Cancel a charge without DELETE",
         operation_id="cancelChargeByPost",
+        response_description=CANCELLED,
         response_model=Charge,
     )
     async def cancel(id: JobId) -> Response:

@@ -22,11 +22,11 @@ from api.auth import AuthResult
 from api.idempotency import HEADER, KEY_PATTERN, job_id
 from api.intake import Intake
 from api.jobs.job import Job
-from api.middleware import auth_result
+from api.middleware import auth_result, note_trace
 from api.openapi import Responses, header
 from api.schemas import MAX_LIST, ChargeIn
 from api.view import View
-from grid.trace import TRACEPARENT, TRACESTATE, Chance, Trace, carried
+from grid.trace import TRACEPARENT, TRACESTATE, Chance, Sampler, Trace, carried
 
 Prefer = Annotated[
     str | None,
@@ -150,11 +150,13 @@ class ChargeRoutes:
         view: View,
         decision_wait: float,
         chance: Chance,
+        sampler: Sampler | None,
     ) -> None:
         self._intake = intake
         self._view = view
         self._decision_wait = decision_wait
         self._chance = chance
+        self._sampler = sampler
 
     def routes(
         self,
@@ -166,7 +168,7 @@ class ChargeRoutes:
         # not a plain function: FastAPI would hand each call of it to a thread
         async def trace_of(traceparent: TraceParent = None, tracestate: TraceState = None) -> Trace:
             """Return a new span for the request, in the caller's trace if it has one."""
-            return carried({TRACEPARENT: traceparent, TRACESTATE: tracestate}, self._chance)
+            return self._trace({TRACEPARENT: traceparent, TRACESTATE: tracestate})
 
         of_request = Depends(trace_of)  # an annotation would not see a name of this function
 
@@ -183,7 +185,7 @@ class ChargeRoutes:
             Answered once RabbitMQ has confirmed the request; by default the answer waits a moment
             for the decision, and names the substation.
             """
-            context = _context(request, prefer, idempotency_key, trace)
+            context = _context(request.scope, prefer, idempotency_key, trace)
             return _response(await self._charge(body or ChargeIn(), context))
 
         async def charge_several(
@@ -197,7 +199,7 @@ class ChargeRoutes:
             If the list is sent again with the same Idempotency-Key, the requests that were accepted
             before are the same jobs.
             """
-            context = _context(request, None, idempotency_key, trace)
+            context = _context(request.scope, None, idempotency_key, trace)
             return _response(await self._charge_several(body, context))
 
         return [
@@ -207,6 +209,8 @@ class ChargeRoutes:
                 self._plain_charge,
                 summary="Request a charge",
                 operation_id="createCharge",
+                response_description="RabbitMQ has confirmed the request: the job, with its "
+                "substation if that is decided.",
                 response_model=Charge,
                 responses=responses
                 | header(
@@ -224,6 +228,8 @@ class ChargeRoutes:
                 self._plain_charges,
                 summary="Request several charges",
                 operation_id="createCharges",
+                response_description="RabbitMQ has confirmed all requests: their jobs, in their "
+                "order.",
                 response_model=AcceptedList,
                 responses=responses | header("traceresponse", status=ACCEPTED),
                 **documented,
@@ -257,8 +263,11 @@ class ChargeRoutes:
         key = text.get("idempotency-key")
         if key is not None and _KEY.fullmatch(key) is None:
             return None
-        trace = carried(text, self._chance)
-        return RequestContext(auth_result(scope), text.get("prefer"), key, trace)
+        return _context(scope, text.get("prefer"), key, self._trace(text))
+
+    def _trace(self, headers: Mapping[str, str | None]) -> Trace:
+        trace = carried(headers, self._chance)
+        return trace if self._sampler is None else self._sampler.decide(trace)
 
     async def _charge(self, charge_in: ChargeIn, context: RequestContext) -> Answer:
         """Return the answer, with the headers that say what it is."""
@@ -297,8 +306,9 @@ def _response(answer: Answer) -> Response:
     return Response(answer.body, ACCEPTED, answer.headers, media_type="application/json")
 
 
-def _context(request: Request, prefer: str | None, key: str | None, trace: Trace) -> RequestContext:
-    return RequestContext(auth_result(request.scope), prefer, key, trace)
+def _context(scope: Scope, prefer: str | None, key: str | None, trace: Trace) -> RequestContext:
+    note_trace(scope, trace)
+    return RequestContext(auth_result(scope), prefer, key, trace)
 
 
 def _replayed(messages: list[Message], receive: Receive) -> Receive:

@@ -19,6 +19,7 @@ from api.routes.dependencies import JobId, check_query
 from api.schemas import JobFilter, JobWait
 from api.view import View
 from grid.events import ENDED, State
+from grid.negotiation import prefers
 
 JSON: Final = "application/json"
 CSV: Final = "text/csv"
@@ -44,6 +45,7 @@ def router(view: View) -> APIRouter:
         "/charge/{id}",
         summary="Get a job",
         operation_id="getCharge",
+        response_description="The job as it is now.",
         response_model=Charge,
         dependencies=[Depends(check_query)],
     )
@@ -67,6 +69,7 @@ def router(view: View) -> APIRouter:
         "/charges",
         summary="List jobs",
         operation_id="listCharges",
+        response_description="A page of the jobs that match, and where the next one begins.",
         response_model=ChargeList,
         dependencies=[Depends(check_query)],
         responses=header("Vary"),
@@ -86,6 +89,7 @@ def router(view: View) -> APIRouter:
         "/charges.csv",
         summary="Export jobs as CSV",
         operation_id="exportCharges",
+        response_description="The jobs that match, one a line.",
         response_class=Response,
         dependencies=[Depends(check_query)],
         responses={200: {"content": _AS_CSV, **header("Content-Disposition")[200]}},
@@ -109,20 +113,8 @@ def router(view: View) -> APIRouter:
 
 
 def prefers_csv(accept: str) -> bool:
-    """Return whether an Accept header asks for CSV rather than for JSON (RFC 9110, 12.5.1)."""
-    qualities = {CSV: 0.0, JSON: 0.0}
-    for part in accept.split(","):
-        kind, *parameters = (each.strip().lower() for each in part.split(";"))
-        if kind in qualities:
-            qualities[kind] = next((_quality(each) for each in parameters if each[:2] == "q="), 1.0)
-    return qualities[CSV] > qualities[JSON]
-
-
-def _quality(parameter: str) -> float:
-    try:
-        return float(parameter[2:])
-    except ValueError:
-        return 0.0
+    """Return whether an Accept header asks for CSV rather than for JSON."""
+    return prefers(accept, CSV, JSON)
 
 
 def _has_reached(job: Job, until: State) -> bool:

@@ -64,7 +64,13 @@ def router(parked: ParkedJobs, operator_key: OperatorKey) -> APIRouter:
         dependencies=[Security(BEARER)],
     )
 
-    @routes.post("/parked/replay", summary="Replay parked jobs", operation_id="replayParked")
+    @routes.post(
+        "/parked/replay",
+        summary="Replay parked jobs",
+        operation_id="replayParked",
+        response_description="Which jobs wait for the dispatcher again, and which stay as they "
+        "were.",
+    )
     async def replay(body: ReplayIn, key: ApiKey = operator_key) -> ParkedOut:
         """Send parked jobs to the dispatcher again, once their cause is mended.
 
@@ -72,7 +78,12 @@ def router(parked: ParkedJobs, operator_key: OperatorKey) -> APIRouter:
         """
         return _answer("replayed", key, await parked.replay(body.ids))
 
-    @routes.post("/parked/discard", summary="Discard parked jobs", operation_id="discardParked")
+    @routes.post(
+        "/parked/discard",
+        summary="Discard parked jobs",
+        operation_id="discardParked",
+        response_description="Which jobs are cancelled, and which stay as they were.",
+    )
     async def discard(body: DiscardIn, key: ApiKey = operator_key) -> ParkedOut:
         """End parked jobs: they are cancelled, and nothing is charged."""
         return _answer("discarded", key, await parked.discard(body.ids, body.reason))

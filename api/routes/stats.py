@@ -109,6 +109,7 @@ def router(view: View) -> APIRouter:
         "/stats",
         summary="Get statistics",
         operation_id="getStats",
+        response_description="The statistics of the period and the substation asked for.",
         response_model=StatsAnswer,
         dependencies=[Depends(check_query)],
     )

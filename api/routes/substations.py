@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 TAG: Final = "substations"
 
 _ERRORS: Final = {**OPERATOR_ERRORS, **problem(404, "There is no such substation.")}
+_CHANGED: Final = "RabbitMQ has confirmed the change: the controls as they are now."
 
 Id = Annotated[str, Path(pattern=SUBSTATION_PATTERN)]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, strict=True), WHOLE]
@@ -97,7 +98,12 @@ def router(view: View) -> APIRouter:
     """Return the route that needs no operator's key."""
     routes = APIRouter(tags=[TAG], responses={**INVALID, **UNAVAILABLE})
 
-    @routes.get("/substations", summary="List substations", operation_id="listSubstations")
+    @routes.get(
+        "/substations",
+        summary="List substations",
+        operation_id="listSubstations",
+        response_description="Every substation as last seen, and how old that is.",
+    )
     async def substations() -> SubstationList:
         """Return each substation as the dispatcher last saw it.
 
@@ -133,6 +139,7 @@ def control_router(
         "/substations/{id}",
         summary="Replace the controls of a substation",
         operation_id="replaceSubstationControls",
+        response_description=_CHANGED,
     )
     async def control(id: Id, body: ControlIn, key: ApiKey = operator_key) -> ControlOut:
         """Drain a substation, limit its sessions, or make it available again.
@@ -146,6 +153,7 @@ def control_router(
         "/substations/{id}",
         summary="Change the controls of a substation",
         operation_id="changeSubstationControls",
+        response_description=_CHANGED,
     )
     async def change(id: Id, body: ControlChange, key: ApiKey = operator_key) -> ControlOut:
         """Drain a substation, limit its sessions, or make it available again.

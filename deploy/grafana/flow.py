@@ -91,7 +91,7 @@ def api() -> list[Panel]:
         graph(
             "The api's answer time",
             "95th percentile by route. POST /charge waits up to a second for the decision.",
-            [quantiles("api_request_seconds", "route")[1]],
+            [quantiles("api_request_seconds", "route")[1]._replace(exemplar=True)],
             width=8,
             unit="s",
         ),

@@ -25,6 +25,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 DATASOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")  # a variable
+HIGHEST: Final = 99  # percentile that is drawn
 LIMIT: Final = "limit of "  # a legend that starts so is drawn thin, dashed and red
 
 Panel = timeseries.Panel | stat.Panel | statetimeline.Panel
@@ -35,11 +36,15 @@ SOME_IS_GOOD: Final[Steps] = ((None, "red"), (1, "green"))
 
 
 class Line(NamedTuple):
-    """One query of a panel: PromQL, legend, and the least step between points (``15s``)."""
+    """One query of a panel: PromQL, legend, and the least step between points (``15s``).
+
+    With ``exemplar``, the traces that the query's metric names are drawn as points.
+    """
 
     expr: str
     legend: str = ""
     step: str = ""
+    exemplar: bool = False
 
 
 def of_substations(metric: str, more: str = "") -> str:
@@ -62,13 +67,14 @@ def quantiles(histogram: str, by: str = "") -> list[Line]:
     """Return the p50, p95 and p99 of a histogram of seconds, over at least a minute.
 
     At a few requests a second, a shorter window has too few observations for a 99th percentile.
-    Where nothing was observed there is no line: a quantile of nothing would be no number.
+    Where nothing was observed there is no line: a quantile of nothing would be no number. Only the
+    highest line has exemplars: they are the same for all three.
     """
     labels, legend = ("le", "") if not by else (f"le, {by}", f" {{{{{by}}}}}")
     inner = f"sum by ({labels}) (rate({histogram}_bucket[$__rate_interval]))"
     return [
-        Line(f"histogram_quantile({q / 100}, {inner}) >= 0", f"p{q}{legend}", "15s")
-        for q in (50, 95, 99)
+        Line(f"histogram_quantile({q / 100}, {inner}) >= 0", f"p{q}{legend}", "15s", q == HIGHEST)
+        for q in (50, 95, HIGHEST)
     ]
 
 
@@ -159,6 +165,8 @@ def _query(line: Line, index: int) -> prometheus.Dataquery:
     query = query.ref_id(chr(ord("A") + index))
     if line.legend:
         query = query.legend_format(line.legend)
+    if line.exemplar:
+        query = query.exemplar(True)  # noqa: FBT003  # the builder's own signature
     return query.interval(line.step) if line.step else query
 
 

@@ -165,6 +165,7 @@ class Layout:
                 f"--config.file={state}/prometheus.yml",
                 f"--storage.tsdb.path={state}/prometheus",
                 f"--storage.tsdb.retention.time={prometheus.RETENTION}",
+                "--enable-feature=exemplar-storage",
                 f"--web.listen-address={HOST}:{port}",
             ],
             priority=OBSERVERS,

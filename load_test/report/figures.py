@@ -7,8 +7,7 @@ is, and routes the same jobs at the same times.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Final, Literal
@@ -200,12 +199,6 @@ def _peaks(
     is_rated = all(each.rated_power_kw for each in substations)
     power = (all_power(jobs).peak + background) / rated if rated and is_rated else None
     return sessions, power
-
-
-def shares(jobs: Iterable[Job], own: frozenset[str]) -> Mapping[str, float]:
-    """Return each substation's share of the own jobs."""
-    routed = Counter(str(each.substation) for each in jobs if each.id in own and each.substation)
-    return {name: count / routed.total() for name, count in routed.items()}
 
 
 def _spreads(jobs: Sequence[Job], run: Run) -> tuple[float | None, float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
@@ -15,7 +15,7 @@ from load_test.measures import sessions_over_time, span, waiting_over_time, wait
 from load_test.records import Answer, Job
 from load_test.report import charts
 from load_test.report.charts import Bar, Line
-from load_test.report.figures import Figure, Floors, shares
+from load_test.report.figures import Figure, Floors
 from load_test.report.run_file import Recorded
 from load_test.report.style import STYLE
 from load_test.steps import Steps
@@ -149,7 +149,7 @@ def _charts(material: Material) -> list[str]:
         ),
         _latencies(run, floors, own),
         _rates(run, clock),
-        _decisions(run, own),
+        _decisions(run),
     ]
 
 
@@ -273,11 +273,11 @@ def _place(quantile: float) -> float:
     return -log10(1.0 - min(quantile, _LAST))
 
 
-def _decisions(run: Recorded, own: frozenset[str]) -> str:
-    routed = shares(run.jobs, own)
+def _decisions(run: Recorded) -> str:
     connectors = sum(each.connectors or 0.0 for each in run.substations)
     ideal = {each.id: (each.connectors or 0.0) / (connectors or 1.0) for each in run.substations}
-    known: Mapping[str, float] = {each.id: 0.0 for each in run.substations} | dict(routed)
+    known: dict[str, float] = {each.id: 0.0 for each in run.substations}
+    known |= run.summary["share_per_substation"]
     names = sorted(known, key=text.natural)
     drawn = [Bar(name, known[name], ideal.get(name)) for name in names[:_MAX_BARS]]
     more = f", the first {_MAX_BARS} of {len(names)}" if len(names) > _MAX_BARS else ""

@@ -39,6 +39,7 @@ from grid.events import Event, State
 from grid.isolation import Isolation
 from grid.parked.queue import ParkedMessage, ParkedQueue
 from grid.parking import Parked
+from grid.trace import Sampler, Span
 from tests.fake_broker import FakePublisher
 
 AT = 1_767_225_600.0  # 2026-01-01T00:00:00Z
@@ -121,6 +122,7 @@ class Bench:
         closed: bool = False,
         rate: float | None = None,
         max_jobs: int = 1_000,
+        sampler: Sampler | None = None,
     ) -> None:
         self.now = 0.0
         self.at = AT
@@ -130,6 +132,7 @@ class Bench:
             charge_cancellations=Outcome.CONFIRMED,
         )
         self.registry = CollectorRegistry()
+        self.spans: list[Span] = []
         self.problems: list[str] = []
         self.degraded: list[str] = []
         metrics = Metrics(self.registry)
@@ -177,7 +180,14 @@ class Bench:
                 control_timeout=confirm_timeout,
                 decision_wait=decision_wait,
             ),
-            app.Monitoring(self.registry, metrics, lambda: self.problems, lambda: self.degraded),
+            app.Monitoring(
+                self.registry,
+                metrics,
+                lambda: self.problems,
+                lambda: self.degraded,
+                self.spans.append,
+                sampler,
+            ),
             Authenticator(
                 keys or ApiKeys(),
                 key_required=closed,

@@ -315,19 +315,27 @@ def test_answers_of_the_document_declare_their_headers() -> None:
 
 @pytest.mark.parametrize("accept", ["application/json", "text/csv"])
 async def test_answers_that_depend_on_accept_vary_by_it(bench: Bench, accept: str) -> None:
-    """The document declares it; no other answer varies."""
+    """The document declares it; only the metrics vary as well."""
     varying = {
         name
         for name, each in operations()
         for answer in each["responses"].values()
         if "Vary" in answer.get("headers", ())
     }
-    assert varying == {"GET /charges"}
+    assert varying == {"GET /charges", "GET /metrics"}
     headers = [("Accept", accept), BEARER]
     listed = await bench.ask("GET", "/charges", None, headers)
     assert listed.headers["Content-Type"].startswith(accept)
     assert listed.headers["Vary"] == "Accept"
     assert "Vary" not in (await bench.ask("GET", "/charges.csv", None, headers)).headers
+
+
+def test_every_answer_of_the_document_says_what_it_means() -> None:
+    """FastAPI would describe each as "Successful Response"."""
+    for name, each in operations():
+        meanings = {status: answer["description"] for status, answer in each["responses"].items()}
+        assert "Successful Response" not in meanings.values(), name
+        assert len(set(meanings.values())) == len(meanings), (name, meanings)
 
 
 def test_every_answer_of_the_document_has_one_kind_of_content() -> None:

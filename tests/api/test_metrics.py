@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from math import inf
 from typing import Any
 
+import pytest
+from prometheus_client import CollectorRegistry
+
+from api.jobs.event_log import MAX_EXEMPLARS
 from api.jobs.free_connectors import FreeConnectors
 from api.last_heard import LastHeard
 from api.metrics import LogCollector
 from api.substations import Condition, Substation, Substations
+from grid import kinds
 from grid.events import SUBSTATIONS, Event, State
 from grid.kinds import snapshot
+from grid.messages import ChargeRequest
 from tests.api.harness import AT, Bench
 
 FULL = "full"
@@ -144,3 +151,64 @@ def test_test_rows_are_valid() -> None:
     assert [each.status for each in rows] == [Condition.AVAILABLE, Condition.FULL]
     assert all(isinstance(each, Substation) for each in rows)
     assert seen(AT).kind == SUBSTATIONS
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+SAMPLED = ("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01")
+
+
+def exemplars(registry: CollectorRegistry) -> dict[str, set[str]]:
+    """Return the traces that each metric names."""
+    found: dict[str, set[str]] = {}
+    for family in registry.collect():
+        for each in family.samples:
+            if each.exemplar is not None:
+                found.setdefault(family.name, set()).add(each.exemplar.labels["trace_id"])
+    return found
+
+
+@pytest.mark.parametrize("path", ["/charge", "/charges"])
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        pytest.param("application/json", {}, id="shortcut"),
+        pytest.param("application/json;charset=UTF-8", {}, id="FastAPI"),
+        pytest.param("application/json", {"priority": 10}, id="rejected"),
+    ],
+)
+async def test_api_names_recorded_trace_of_a_request(
+    path: str, kind: str, fields: dict[str, Any]
+) -> None:
+    """Whatever answers it; a request that nobody records is not named."""
+    data = json.dumps([fields] if path == "/charges" else fields)
+    async with Bench().serve() as bench:
+        for parent in (SAMPLED[1][:-1] + "0", SAMPLED[1]):
+            assert exemplars(bench.registry) == {}
+            await bench.ask("POST", path, data, [("Content-Type", kind), (SAMPLED[0], parent)])
+        assert exemplars(bench.registry) == {"api_request_seconds": {TRACE}}
+
+
+async def test_api_names_recorded_trace_of_a_session() -> None:
+    """The event of its start does not name the trace: the api that accepted it knows it."""
+    async with Bench().serve() as bench:
+        await bench.ask("POST", "/charge", None, [SAMPLED])
+        await bench.post()
+        bench.hear(Event(State.CHARGING, AT + 3, "job2", "s1", 1))
+        assert exemplars(bench.registry).keys() == {"api_request_seconds"}
+        bench.hear(Event(State.CHARGING, AT + 3, "job1", "s1", 1))
+        assert exemplars(bench.registry) == {
+            "api_free_connector_to_charging_seconds": {TRACE},
+            "api_request_seconds": {TRACE},
+            "api_request_to_charging_seconds": {TRACE},
+        }
+
+
+async def test_api_forgets_exemplars_of_jobs_that_never_begin() -> None:
+    """Their number is bounded: the oldest go first."""
+    bench = Bench()
+    for number in range(MAX_EXEMPLARS + 1):
+        bench.log.record(kinds.queued(ChargeRequest(f"job{number}", AT)), {"trace_id": TRACE})
+    bench.hear(Event(State.CHARGING, AT, "job0", "s1", 1))
+    assert exemplars(bench.registry) == {}
+    bench.hear(Event(State.CHARGING, AT, "job1", "s1", 1))
+    assert exemplars(bench.registry).keys() >= {"api_request_to_charging_seconds"}

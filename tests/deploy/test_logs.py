@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from deploy import commands, logs
+from deploy.stack import ROOT
 from grid.errors import ConfigurationError
 from grid.logs import JsonFormatter, TextFormatter
 
@@ -77,6 +80,24 @@ def test_follow_ends_its_commands_when_it_is_closed() -> None:
     assert next(lines) == ("a", "first")
     assert isinstance(lines, Iterator)
     lines.close()  # type: ignore[attr-defined]  # waits for the command
+
+
+def test_logs_end_with_what_they_follow_on_sigterm(tmp_path: Path) -> None:
+    """As on Ctrl-C, which all of them get: `kill` reaches only the one that shows the lines."""
+    child = tmp_path / "child"
+    program = (
+        "import sys; from deploy import commands, logs; "
+        f"follow = {{'a': ['sh', '-c', 'echo $$ >{child}; echo first; exec sleep 600']}}; "
+        "sys.exit(commands.show_logs({}, lambda _: logs.follow(follow)))"
+    )
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as shows:
+        assert shows.stdout is not None
+        assert shows.stdout.readline() == "a              | first\n"
+        shows.terminate()
+        assert shows.wait(20) == 0
+    assert not Path(f"/proc/{child.read_text().strip()}").exists()
 
 
 def test_wrong_level_and_service_are_named() -> None:

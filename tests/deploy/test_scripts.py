@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -161,6 +164,43 @@ def test_python_and_down_ignore_exported_python_settings(place: Place) -> None:
     assert (version.returncode, version.stdout) == (0, "[1]\n"), version.stderr
     down = place.run("make", "down", variables=ALL)
     assert (down.returncode, down.stdout) == (0, "Nothing runs.\n"), down.stderr
+
+
+STANDS_IN: Final = """#!/bin/sh
+case "$*" in
+  *" logs") echo $$ >followed; exec sleep 600 ;;
+esac
+"""
+
+
+def test_make_logs_ends_what_it_follows_on_sigterm(place: Place) -> None:
+    """Though it reaches make alone, not the terminal's whole group as Ctrl-C does."""
+    python = place.project / ".venv" / "bin" / "python"
+    python.unlink()
+    python.write_text(STANDS_IN)
+    python.chmod(0o755)
+    followed = place.project / "followed"
+    with subprocess.Popen(
+        ["make", "logs"],  # noqa: S607
+        cwd=place.project,
+        stderr=subprocess.DEVNULL,
+    ) as make:
+        until = time.monotonic() + 60
+        while not followed.exists() or not followed.read_text():
+            assert make.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        make.terminate()
+        make.wait(20)
+    pid = int(followed.read_text())
+    try:
+        until = time.monotonic() + 20
+        while Path(f"/proc/{pid}").exists():
+            assert time.monotonic() < until, "it is still there"
+            time.sleep(0.05)
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def wheel(folder: Path) -> str:

@@ -29,6 +29,7 @@ from grid.event_log import EventWriter
 from grid.events import MARKER, Counts, Event
 from grid.isolation import Isolation
 from grid.messages import ChargeRequest
+from grid.trace import Span
 from scheduling import policies
 from scheduling.candidates import CandidateTable
 from scheduling.load_tracker import LoadTracker
@@ -139,6 +140,7 @@ class Harness:
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self.publisher = publisher
+        self.spans: list[Span] = []
         self.at, self.now = AT, 0.0
         self.tracker = LoadTracker(stale_after=1e9, default_connectors=connectors)
         self.table = CandidateTable(self.tracker, period=0.5, slow_start=0.0)
@@ -169,6 +171,7 @@ class Harness:
             isolation=isolation,
             moment=lambda: Moment(self.now, self.at, self.position, self.certain),
             scrape=lambda _: None,
+            record=self.spans.append,
         )
         self.queue.begin(self.shell.on_request, self.shell.on_requests_lost)
         links = cast(Links, SimpleNamespace(requests=self.queue, log=self))

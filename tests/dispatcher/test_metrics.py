@@ -119,3 +119,21 @@ async def test_metrics_show_addresses_of_targets_as_prometheus_names_them() -> N
         {"substation": "s2", "address": "the label"},
     ]
     assert [harness.count("target_info", **each) for each in rest] == [0, 0]
+
+
+async def test_metrics_name_recorded_trace_of_an_assignment() -> None:
+    """As an exemplar of both histograms; a request that nobody records is not named."""
+    harness = Harness(confirming(), "s1")
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    for flags in ("00", "01"):
+        headers = {"traceparent": f"00-{trace}-00f067aa0ba902b7-{flags}"}
+        harness.queue.bring(body(f"j{flags}"), f"j{flags}", headers=headers)
+        await turns()
+        named = {
+            family.name: each.exemplar.labels
+            for family in harness.registry.collect()
+            for each in family.samples
+            if each.exemplar is not None
+        }
+        names = ("dispatcher_decision_seconds", "dispatcher_request_to_assignment_seconds")
+        assert named == {name: {"trace_id": trace} for name in names if flags == "01"}

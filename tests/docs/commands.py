@@ -15,6 +15,7 @@ ROOT: Final = Path(__file__).parents[2]
 LAST: Final = ROOT / "docs" / "how-to" / "run-it.md"  # it ends with removing everything
 ELSEWHERE: Final = "it names another machine; the tests start the same services beside each other"
 DOCKER: Final = "it needs a Docker engine: tests/deploy/test_compose.py tests the file"
+COLLECTOR: Final = "it needs a Docker engine: tests/end_to_end/test_spans.py has a collector"
 FOLLOWS: Final = "make logs"  # until it is ended; it and `make status` are tried once a page
 ONCE: Final = (FOLLOWS, "make status")
 SESSIONS: Final = "a table of sessions stands for the reader's own: tests/load_test has some"
@@ -23,6 +24,10 @@ PARKED: Final = "ID stands for a parked message: tests/deploy and tests/grid hav
 # Every command that is not run as it stands, and why. Nothing else is left out.
 NOT_RUN: Final[Mapping[str, str]] = {
     "docker compose -f deploy/docker-compose.yml up": DOCKER,
+    "docker run --rm --detach --name jaeger -p 127.0.0.1:4318:4318 -p 127.0.0.1:16686:16686 "
+    "jaegertracing/jaeger:2.10.0": COLLECTOR,
+    "docker network connect smart-grid_core jaeger": COLLECTOR,
+    "docker network connect smart-grid_substations jaeger": COLLECTOR,
     "AMQP_URL=amqp://admin:…@rabbit.example:5672/ python -m grid declare": ELSEWHERE,
     "AMQP_URL=amqps://rabbit.example:5671/ AMQP_CA_FILE=ca.pem AMQP_USER=substation.north "
     "AMQP_PASSWORD_FILE=… HTTP_HOST=0.0.0.0 SUBSTATION_ID=north python -m substation": ELSEWHERE,

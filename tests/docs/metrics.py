@@ -21,7 +21,9 @@ from tests.docs.tables import GENERATED, code, table
 
 HEAD: Final = """# Metrics
 
-Every service serves `/metrics` in Prometheus's text format. Values are in base units, counters
+Every service serves `/metrics` in Prometheus's text format, or as OpenMetrics to a client that
+prefers it, as Prometheus does. There the histograms name the traces of requests that are recorded
+([how to](../how-to/trace-requests.md)). Values are in base units, counters
 end in `_total`, and no label names a job. The alerts and recording rules are in
 `deploy/prometheus`. Every page also has the metrics of its process (`process_…`), as Prometheus's
 clients name them. RabbitMQ's own metrics are at port 15692, among them

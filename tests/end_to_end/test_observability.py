@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 
@@ -14,6 +17,14 @@ from tests.system import QUICK, System
 pytestmark = pytest.mark.e2e
 
 SECONDS = 90
+LATENCIES = {
+    "api_free_connector_to_charging_seconds",
+    "api_request_seconds",
+    "api_request_to_charging_seconds",
+    "dispatcher_decision_seconds",
+    "dispatcher_request_to_assignment_seconds",
+    "ev_charging_session_seconds",
+}
 RULES_SECONDS = 30  # some rules are evaluated that often
 
 
@@ -41,6 +52,36 @@ def test_every_panel_and_alert_has_data(vhost: VirtualHost, tmp_path: Path) -> N
             missing = _asked(url, queries_without_data)
         assert missing == []
         assert queries_with_nan(url) == []
+
+
+def test_prometheus_keeps_traces_of_latencies(vhost: VirtualHost, tmp_path: Path) -> None:
+    """Each histogram of a request's way names the trace that its client wants recorded."""
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    found: set[str] = set()
+    with (
+        System(vhost, tmp_path, environment=QUICK) as system,
+        running_prometheus(system, vhost, tmp_path) as url,
+    ):
+        parent = f"00-{trace}-00f067aa0ba902b7-01"
+        assert system.post({}, traceparent=parent)[0] == 202
+        deadline = time.monotonic() + SECONDS
+        while found != LATENCIES and time.monotonic() < deadline:
+            time.sleep(1)
+            found = set(_asked(url, lambda url: _metrics_naming(trace, url)))
+    assert found == LATENCIES
+
+
+def _metrics_naming(trace: str, url: str) -> list[str]:
+    """Return the metrics whose exemplars, as Prometheus keeps them, name a trace."""
+    every = {"query": '{__name__=~".+_bucket"}', "start": "0", "end": str(time.time() + 60)}
+    with urlopen(f"{url}/api/v1/query_exemplars?{urlencode(every)}", timeout=10) as answer:  # noqa: S310
+        found = json.load(answer)["data"]
+    return [
+        each["seriesLabels"]["__name__"].removesuffix("_bucket")
+        for each in found
+        for exemplar in each["exemplars"]
+        if exemplar["labels"] == {"trace_id": trace}
+    ]
 
 
 def _asked(url: str, missing: Callable[[str], list[str]]) -> list[str]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, Iterable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import pytest
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.process_collector import ProcessCollector
 
@@ -54,9 +57,10 @@ class Answer(NamedTuple):
     text: str
 
 
-async def get(app: FastAPI, path: str) -> Answer:
-    """Ask an app for a path, as a server does."""
-    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+async def get(app: FastAPI, path: str, *accept: str) -> Answer:
+    """Ask an app for a path, as a server does; with a header Accept for each ``accept``."""
+    headers = [(b"accept", each.encode()) for each in accept]
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": headers}
     sent: list[MutableMapping[str, Any]] = []
 
     async def receive() -> MutableMapping[str, Any]:
@@ -66,9 +70,9 @@ async def get(app: FastAPI, path: str) -> Answer:
         sent.append(message)
 
     await app(scope, receive, send)
-    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     body = b"".join(part.get("body", b"") for part in sent[1:])
-    return Answer(sent[0]["status"], headers, body.decode())
+    return Answer(sent[0]["status"], found, body.decode())
 
 
 async def test_readyz_names_what_is_missing(app: FastAPI, problems: list[str]) -> None:
@@ -100,6 +104,63 @@ async def test_metrics_page_is_valid_prometheus_text(app: FastAPI) -> None:
     families = {family.name for family in text_string_to_metric_families(answer.text)}
     assert "process_start_time_seconds" in families
     assert f'grid_build_info{{version="{version()}"}} 1.0' in answer.text
+
+
+# of Prometheus 2.42 and of 3.5
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;"
+        "q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
+        "application/openmetrics-text;version=0.0.1;q=0.4,"
+        "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,"
+        "*/*;q=0.1",
+    ],
+)
+async def test_metrics_page_has_exemplars_for_prometheus(accept: str) -> None:
+    """In OpenMetrics; with the same samples as the page of any other client."""
+    registry = new_registry()
+    latency = Histogram("latency_seconds", "Latency", ["route"], registry=registry)
+    latency.labels('/a "b"').observe(0.2, {"trace_id": "a" * 32})
+    Counter("requests", "Requests", registry=registry).inc()
+    app = operations_app("Test", registry, list, nothing)
+    answer = await get(app, "/metrics", accept)
+    assert answer.headers["content-type"] == (
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    )
+    assert answer.headers["vary"] == "Accept"
+    families = [*openmetrics_families(answer.text)]  # type: ignore[no-untyped-call]
+    named = [each for family in families for each in family.samples if each.exemplar]
+    assert [(each.labels["le"], each.exemplar.labels) for each in named] == [
+        ("0.25", {"trace_id": "a" * 32})
+    ]
+    plain = await get(app, "/metrics", "text/plain;version=0.0.4")
+    assert "trace_id" not in plain.text
+
+    def names(found: Iterable[Metric]) -> list[tuple[str, dict[str, str]]]:
+        return [(each.name, each.labels) for family in found for each in family.samples]
+
+    assert names(families) == names(text_string_to_metric_families(plain.text))
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        (),
+        ("*/*",),
+        ("text/html, */*;q=0.8",),
+        ("application/openmetrics-text;q=0.1", "text/plain"),
+        ("application/openmetrics-text;version=nonsense;q=x",),
+    ],
+)
+async def test_metrics_page_is_plain_text_unless_openmetrics_is_preferred(
+    app: FastAPI, accept: tuple[str, ...]
+) -> None:
+    """A person and the programs that read lines get what they always got."""
+    answer = await get(app, "/metrics", *accept)
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert "# EOF" not in answer.text
 
 
 def test_figures_of_the_process_are_read_every_few_seconds(

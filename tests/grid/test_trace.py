@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from opentelemetry.sdk.trace import sampling
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
-from grid.trace import MAX_TRACESTATE, SAMPLED, TRACEPARENT, TRACESTATE, Trace, carried
+from api.settings import ApiSettings
+from grid.settings import parse
+from grid.trace import MAX_TRACESTATE, SAMPLED, TRACEPARENT, TRACESTATE, Sampler, Trace, carried
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"
@@ -35,6 +40,13 @@ def test_trace_is_continued_from_traceparent() -> None:
     }
     following = carried(one.headers(), Random(8).getrandbits)  # noqa: S311
     assert (following.trace_id, following.parent) == (TRACE, one.span_id)
+
+
+def test_only_a_sampled_trace_is_an_exemplar() -> None:
+    """A trace that nobody recorded cannot be looked up."""
+    assert of(PARENT).exemplar == {"trace_id": TRACE}
+    assert of(PARENT[:-1] + "0").exemplar is None
+    assert of(None).exemplar is None
 
 
 @pytest.mark.parametrize(
@@ -94,3 +106,52 @@ def test_trace_ids_are_never_all_zeros(bits: int) -> None:
     assert int(one.trace_id, 16) > 0
     assert int(one.span_id, 16) > 0
     assert (len(one.trace_id), len(one.span_id)) == (32, 16)
+
+
+@pytest.mark.parametrize("name", ["always_on", "always_off", "traceidratio"])
+@pytest.mark.parametrize("prefix", ["", "parentbased_"])
+@given(
+    trace=st.integers(1, 2**128 - 1),
+    share=st.floats(0, 1),
+    parent=st.sampled_from([None, 0, SAMPLED]),
+)
+def test_sampler_decides_as_opentelemetrys(
+    name: str, prefix: str, trace: int, share: float, parent: int | None
+) -> None:
+    """So that services that sample by themselves, and the api, record the same traces."""
+    settings = parse(
+        ApiSettings,
+        {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+            "OTEL_TRACES_SAMPLER": prefix + name,
+            "OTEL_TRACES_SAMPLER_ARG": str(share),
+        },
+    )
+    assert settings.sampler is not None
+    given_trace = Trace(f"{trace:032x}", SPAN, SPAN if parent is not None else "", parent or 0)
+    roots = {
+        "always_on": sampling.ALWAYS_ON,
+        "always_off": sampling.ALWAYS_OFF,
+        "traceidratio": sampling.TraceIdRatioBased(share),
+    }
+    theirs: sampling.Sampler = roots[name]
+    if prefix:
+        theirs = sampling.ParentBased(theirs)
+    context = None
+    if parent is not None:
+        called = SpanContext(trace, int(SPAN, 16), is_remote=True, trace_flags=TraceFlags(parent))
+        context = set_span_in_context(NonRecordingSpan(called))
+    expected = theirs.should_sample(context, trace, "POST /charge").decision.is_sampled()  # type: ignore[no-untyped-call]
+    decided = settings.sampler.decide(given_trace)
+    assert decided.sampled is expected
+    assert replace(decided, flags=0) == replace(given_trace, flags=0)
+
+
+def test_traces_are_sampled_by_their_clients_without_a_collector() -> None:
+    assert parse(ApiSettings, {"OTEL_TRACES_SAMPLER": "always_on"}).sampler is None
+
+
+def test_every_trace_is_sampled_by_default_with_a_collector() -> None:
+    """As with any program that uses OpenTelemetry; a client's flag is kept."""
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+    assert parse(ApiSettings, endpoint).sampler == Sampler(1, keeps_flag=True)

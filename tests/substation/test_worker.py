@@ -14,6 +14,7 @@ from grid.amqp import Outcome
 from grid.event_log import EventWriter
 from grid.events import Counts, State
 from grid.messages import ChargeRequest
+from grid.trace import Span
 from substation import worker as module
 from substation.station import Station
 from substation.worker import CHARGING_WAIT_SECONDS, DELIVERY_COUNT, Worker
@@ -46,6 +47,7 @@ class Bench:
         )
         self.station = Station(connectors, 400, 0, AT)
         self.observed: list[float] = []
+        self.spans: list[Span] = []
         self.at = AT  # by the wall clock
         self.elapsed = 0.0  # by the steady one
         self.queue = FakeConsumer(topology.substation_queue("s1").name)
@@ -59,7 +61,8 @@ class Bench:
             chance=Random(3).getrandbits,  # noqa: S311
             clock=lambda: self.at,
             now=lambda: self.elapsed,
-            observe=self.observed.append,
+            observe=lambda seconds, _: self.observed.append(seconds),
+            record=self.spans.append,
         )
         self.queue.begin(self.worker.deliver, self.worker.on_link_lost)
 
