@@ -54,7 +54,7 @@ class FairShares:
             level.time = max(level.time, job.tag)
 
     def withdraw(self, job: Requirements) -> None:
-        """Give a job's share back to its tenant: it waits no longer, and was not assigned."""
+        """Return a job's share to its tenant: it waits no longer, and was not assigned."""
         if (level := self._levels.get(job.rank[0])) is not None:
             level.withdraw(job, self._time_of(job))
 

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 from grid.messages import MAX_PRIORITY, ChargeRequest
 
 Rank: TypeAlias = tuple[float, float, float, str]
-Turn: TypeAlias = tuple[float | str, ...]
+SortKey: TypeAlias = tuple[float | str, ...]
 
 DUE_AFTER_SECONDS: Final = 1800.0
 UNKNOWN_HOURS: Final = 1.0  # of a session whose request names no energy
@@ -103,7 +103,7 @@ class Order(Protocol):
 
     def turns(
         self, jobs: Sequence[Requirements], free_at: Sequence[float], now: float
-    ) -> Sequence[Turn]:
+    ) -> Sequence[SortKey]:
         """Return the turn of each job, in the order of ``jobs``; the lowest is next.
 
         ``free_at`` is when the first connectors are expected to be free, ascending: as many as
@@ -123,7 +123,7 @@ class FifoOrder:
         jobs: Sequence[Requirements],
         free_at: Sequence[float],  # noqa: ARG002  # it does not matter here
         now: float,  # noqa: ARG002
-    ) -> Sequence[Turn]:
+    ) -> Sequence[SortKey]:
         """Return the priority, the tag and the time of each request."""
         return [(each.rank[0], each.tag, *each.rank[2:]) for each in jobs]
 
@@ -139,7 +139,7 @@ class LaxityOrder:
         jobs: Sequence[Requirements],
         free_at: Sequence[float],  # noqa: ARG002  # it does not matter here
         now: float,  # noqa: ARG002
-    ) -> Sequence[Turn]:
+    ) -> Sequence[SortKey]:
         """Return the rank of each job, and its tag before its age."""
         return [(*each.rank[:2], each.tag, *each.rank[2:]) for each in jobs]
 
@@ -176,10 +176,10 @@ class DeadlineOrder:
 
     def turns(
         self, jobs: Sequence[Requirements], free_at: Sequence[float], now: float
-    ) -> Sequence[Turn]:
+    ) -> Sequence[SortKey]:
         """Return the priority, the group, and the turn within that, of each job."""
         connectors = _Connectors(free_at, now)
-        found: list[Turn] = [()] * len(jobs)
+        found: list[SortKey] = [()] * len(jobs)
         numbers = sorted(range(len(jobs)), key=lambda number: jobs[number].rank[0])
         for negative, members in groupby(numbers, key=lambda number: jobs[number].rank[0]):
             due_after = self._due_after[min(MAX_PRIORITY, max(0, int(-negative)))]

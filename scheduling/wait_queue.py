@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from scheduling.fairness import BURST_HOURS, FairShares
-from scheduling.order import LaxityOrder, Order, Requirements, Turn
+from scheduling.order import LaxityOrder, Order, Requirements, SortKey
 
 ARRANGED_SECONDS: Final = 1.0  # for so long the turns hold
 # Of the jobs and connectors, so many may come or go before the turns are asked for again: among a
@@ -42,7 +42,7 @@ class _Entry(NamedTuple, Generic[W]):
     ``needs`` are its requirements, with its tag.
     """
 
-    turn: Turn
+    turn: SortKey
     number: int
     job: W
     needs: Requirements
@@ -120,7 +120,7 @@ class WaitQueue(Generic[W]):
         )
 
     def _begin_sharing(self) -> None:
-        """Give tags to the jobs that wait: one of a second tenant comes.
+        """Tag the jobs that wait: one of a second tenant comes.
 
         The first has had all connectors, so it has nothing saved up.
         """

@@ -101,7 +101,7 @@ def _in_order(
     rows = [
         row for utilisation in given.utilisations or [None] for row in comparison.rows(utilisation)
     ]
-    how = "" if best is None else f"\n{orders.AT_MOST}: {HOW}, slots of {given.slot:g} min"
+    how = "" if best is None else f"\n{orders.BOUND}: {HOW}, slots of {given.slot:g} min"
     sys.stdout.write(f"{orders.table(rows)}{how}\n")
     write_json(given.json, {"rows": [each.as_json() for each in rows]})
     return live.OK

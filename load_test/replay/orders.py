@@ -28,7 +28,7 @@ from scheduling.policies import DEFAULT
 if TYPE_CHECKING:
     from random import Random
 
-AT_MOST: Final = "at most"
+BOUND: Final = "at most"
 _TITLES: Final = (
     "order",
     "demands met",
@@ -86,7 +86,7 @@ class Comparison:
         connectors = sum(self.connectors)
         most = None if self.best is None else self.best(stays(jobs), connectors)
         if most is not None:
-            yield Row(reached, AT_MOST, most.demands_met, most.energy_delivered)
+            yield Row(reached, BOUND, most.demands_met, most.energy_delivered)
         sites = [Site(f"substation{number}", n) for number, n in enumerate(self.connectors, 1)]
         world = World(sites, NONE, period=0.0, send_ahead=False)
         for name in self.orders:

@@ -138,7 +138,7 @@ async def test_document_lists_every_route_and_every_error() -> None:
     assert fields.keys() == FULL.keys()
     names = {each["name"] for each in operations["GET /charges"]["parameters"]}
     assert names == {
-        *("vehicle_id", "search", "status", "substation"),
+        *("vehicle_id", "search", "status", "substation", "tenant"),
         *("since", "until", "order", "limit", "after"),
     }
 

@@ -14,7 +14,7 @@ from dispatcher.choices import order, policy
 from grid.errors import ConfigurationError
 from grid.messages import ChargeRequest
 from scheduling.candidates import Candidates
-from scheduling.order import ORDERS, DeadlineOrder, FifoOrder, Requirements, Turn, requirements
+from scheduling.order import ORDERS, DeadlineOrder, FifoOrder, Requirements, SortKey, requirements
 from scheduling.policies import POLICIES, Pick
 from scheduling.scheduler import Scheduler
 from scheduling.wait_queue import WaitQueue
@@ -51,7 +51,7 @@ class Alphabetical:
         jobs: Sequence[Requirements],
         free_at: Sequence[float],  # noqa: ARG002
         now: float,  # noqa: ARG002
-    ) -> Sequence[Turn]:
+    ) -> Sequence[SortKey]:
         """Return the ids."""
         return [(each.rank[3],) for each in jobs]
 

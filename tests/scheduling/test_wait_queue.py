@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grid.messages import DEFAULT_POWER_KW, ChargeRequest
-from scheduling.order import LaxityOrder, Rank, Requirements, Turn, requirements
+from scheduling.order import LaxityOrder, Rank, Requirements, SortKey, requirements
 from scheduling.wait_queue import WaitQueue
 
 
@@ -172,7 +172,7 @@ class Ticket:
 
     def turns(
         self, jobs: Sequence[Requirements], free_at: Sequence[float], now: float
-    ) -> Sequence[Turn]:
+    ) -> Sequence[SortKey]:
         """Return the ranks, or their opposites."""
         self.asked.append((len(jobs), free_at, now))
         sign = -1.0 if self.reverse else 1.0

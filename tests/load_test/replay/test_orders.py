@@ -12,7 +12,7 @@ from load_test.central import served
 from load_test.hindsight import bound
 from load_test.measures import measure
 from load_test.replay import virtual
-from load_test.replay.orders import AT_MOST, Comparison, Row, table
+from load_test.replay.orders import BOUND, Comparison, Row, table
 from load_test.replay.plan import Replay
 from load_test.replay.sessions import Session
 from scheduling.order import ORDERS
@@ -49,7 +49,7 @@ def test_no_order_reaches_more_than_is_possible(utilisation: float) -> None:
     """And the most demands are met by the order that looks for them."""
     sessions = rush(240, 1)
     most, *reached = compared(sessions, (4,)).rows(utilisation)
-    assert most.order == AT_MOST
+    assert most.order == BOUND
     assert [each.order for each in reached] == list(ORDERS)
     for each in reached:
         assert each.utilisation == utilisation
@@ -99,7 +99,7 @@ def test_arrivals_are_stretched_to_the_utilisation() -> None:
 def test_table_shows_rows_of_one_utilisation_together() -> None:
     """What is unknown is a dash."""
     rows = [
-        Row(0.9, AT_MOST, 1.0, 0.97),
+        Row(0.9, BOUND, 1.0, 0.97),
         Row(0.9, "fifo", 0.908, 0.9, 0.95, None, 60.0, 7200.0),
         Row(1.1, "fifo", 0.5, 0.6, 0.7, None, 90.0, 10.0),
     ]
