@@ -55,11 +55,13 @@ class DispatcherWatch:
     """
 
     def __init__(self, now: float) -> None:
+        self._since = now
         self._heard_at: float | None = None
         self._snapshot_at = -inf
         self._has_left = False
         self._is_linked = True
-        self._linked_at = now  # since when it can be heard, as far as it is excused
+        self._linked_at = now  # since when it is excused, for a moment
+        self._may_be_excused = True
 
     def begin(self, heard_at: float, snapshot_at: float, *, has_left: bool) -> None:
         """Begin with what was written before the start, so far as nothing was heard since."""
@@ -71,6 +73,7 @@ class DispatcherWatch:
     def hear(self, now: float) -> None:
         """Record that the dispatcher, or another one, has written anything."""
         self._heard_at = now
+        self._may_be_excused = True
 
     def see_snapshot(self, now: float, *, has_left: bool) -> None:
         """Record that a snapshot was read; ``has_left`` if it is the last one of its dispatcher."""
@@ -82,9 +85,8 @@ class DispatcherWatch:
         Once they are up again, the dispatcher is excused for a moment, but not again before it was
         heard: a link that breaks every other second would hide that it is dead.
         """
-        has_spoken = self._heard_at is not None and self._heard_at >= self._linked_at
-        if is_up and not self._is_linked and has_spoken:
-            self._linked_at = now
+        if is_up and not self._is_linked and self._may_be_excused:
+            self._linked_at, self._may_be_excused = now, False
         self._is_linked = is_up
 
     def is_excused(self, now: float) -> bool:
@@ -92,6 +94,6 @@ class DispatcherWatch:
         return now - self._linked_at <= DISPATCHER_TIMEOUT
 
     def last_heard(self, now: float) -> LastHeard:
-        """Return when it was heard last."""
-        heard_at = self._linked_at if self._heard_at is None else self._heard_at
+        """Return when it was heard last; before that, it counts as heard at the start."""
+        heard_at = self._since if self._heard_at is None else self._heard_at
         return LastHeard(now - heard_at, now - self._snapshot_at, self._has_left)

@@ -5,6 +5,13 @@ let asking = null;
 
 export const key = () => sessionStorage.getItem(STORED) ?? "";
 
+/** Keep a key for this tab, or none. */
+function store(value) {
+  if (value) sessionStorage.setItem(STORED, value);
+  else sessionStorage.removeItem(STORED);
+  document.dispatchEvent(new Event("key-changed"));
+}
+
 /** Return the headers of a request. */
 export function headers(more = {}) {
   return key() ? { ...more, Authorization: `Bearer ${key()}` } : more;
@@ -49,19 +56,18 @@ const wantsKey = (error) => error.status === 401 || error.status === 403;
 
 /** As `ask`; if the api wants a key, or another one, ask the user for it and try once more. */
 export async function askWithKey(method, path, body) {
+  let kept = "";
   try {
     return await ask(method, path, body);
   } catch (error) {
     if (!wantsKey(error)) throw error;
+    if (error.status === 403) kept = key(); // it is valid, and of use for something else
     if (!(await askForKey(key() ? error.message : ""))) throw error;
   }
   try {
     return await ask(method, path, body);
   } catch (error) {
-    if (wantsKey(error)) {
-      sessionStorage.removeItem(STORED); // it is of no use for this: ask for another the next time
-      document.dispatchEvent(new Event("key-changed"));
-    }
+    if (wantsKey(error)) store(kept); // the new one is of no use for this
     throw error;
   }
 }
@@ -80,9 +86,7 @@ export function askForKey(why = "") {
       asking = null;
       const entered = input.value.trim();
       input.value = "";
-      if (dialog.returnValue === "use" && entered) sessionStorage.setItem(STORED, entered);
-      if (dialog.returnValue === "forget") sessionStorage.removeItem(STORED);
-      document.dispatchEvent(new Event("key-changed"));
+      store(dialog.returnValue === "use" && entered ? entered : dialog.returnValue === "forget" ? "" : key());
       resolve(dialog.returnValue === "use" && entered !== "");
     }, { once: true });
     dialog.showModal();

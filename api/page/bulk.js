@@ -85,6 +85,7 @@ export class BulkDialog {
   async #find(filter) {
     const found = { open: [], parked: [], isCut: false };
     const states = [...(this.#abilities.cancel ? OPEN : []), "parked"].filter((each) => !filter.status || each === filter.status);
+    if (!states.length) return found; // without a state, the query would match every job
     const query = jobQuery({ ...filter, status: states.join(",") });
     query.set("limit", PAGE);
     let after = null;

@@ -10,6 +10,7 @@ const WORDS = {
   queued: "Accepted", assigned: "Sent", charging: "Charging began", completed: "Completed",
   cancelled: "Cancelled", expired: "Expired", parked: "Parked",
 };
+const SURE = 700; // milliseconds after a press: the second one of a double click is no answer
 const OPEN = new Set(["queued", "assigned", "charging"]);
 
 export class JobDialog {
@@ -17,7 +18,7 @@ export class JobDialog {
   #id = null;
   #abilities = {};
   #cancelling = new Set(); // jobs that were cancelled here, and have not ended yet
-  #discarding = null; // the job that the next press of the button discards
+  #discarding = null; // the job that a press of the button discards, and from when on
   #reading = false;
   #readAgain = false;
 
@@ -103,9 +104,10 @@ export class JobDialog {
     } else if (this.#abilities.cancel && OPEN.has(job.status)) {
       actions.push(make("button", { type: "button", "data-action": "cancel", onclick: () => this.#cancel(job.id) }, "Cancel this job"));
     }
-    const settle = (action, label) => make("button", { type: "button", "data-action": action, onclick: () => this.#settle(action, job.id) }, label);
+    const settle = (action, label, more = {}) => make("button", { type: "button", "data-action": action, ...more, onclick: () => this.#settle(action, job.id) }, label);
     if (job.status === "parked" && this.#abilities.replay) {
-      actions.push(settle("replay", "Replay this job"), settle("discard", this.#discarding === job.id ? "Discard it for good" : "Discard it"));
+      const asked = this.#discarding?.id === job.id;
+      actions.push(settle("replay", "Replay this job"), asked ? settle("discard", "Discard it for good", { "aria-disabled": this.#isTooSoon() ? "true" : null }) : settle("discard", "Discard it"));
     } else if (job.status === "parked") {
       actions.push(make("p", { class: "note" }, "When the cause is fixed: ",
         make("code", {}, `make parked ARGS="replay ${job.id}"`), ". To give it up: ", make("code", {}, `make parked ARGS="discard ${job.id} --yes"`), "."));
@@ -114,8 +116,9 @@ export class JobDialog {
   }
 
   async #settle(action, id) {
-    if (action === "discard" && this.#discarding !== id) { // there is no way back: it takes a second press
-      this.#discarding = id;
+    if (action === "discard" && (this.#discarding?.id !== id || this.#isTooSoon())) { // there is no way back: it takes a second press
+      this.#discarding = { id, from: performance.now() + SURE };
+      setTimeout(() => { if (this.#discarding?.id === id && !this.#isTooSoon()) this.#read(); }, SURE + 1);
       await this.#read();
       return;
     }
@@ -126,6 +129,10 @@ export class JobDialog {
     } catch (error) {
       toast(error.message, "bad");
     }
+  }
+
+  #isTooSoon() {
+    return performance.now() < this.#discarding.from;
   }
 
   async #cancel(id) {

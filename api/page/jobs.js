@@ -24,6 +24,7 @@ export class Jobs {
   #model;
   #rows = new Map();
   #found = null; // jobs that the api found beyond those here; null without a search
+  #failure = ""; // why it could not be asked
   #searches = 0;
   #openJob;
   #bulk;
@@ -82,19 +83,21 @@ export class Jobs {
     const { text, status, substation } = this.#filter();
     const number = (this.#searches += 1);
     if (!text && !status && !substation) {
-      this.#found = null;
+      [this.#found, this.#failure] = [null, ""];
       return;
     }
     const query = jobQuery({ text, status, substation });
     query.set("limit", MOST_ROWS);
     if (this.#abilities.newestFirst) query.set("order", "desc");
     let found = [];
+    let failure = "";
     try {
       if (!text || this.#abilities.search) found = (await ask("GET", `/charges?${query}`)).charges.map(listed);
     } catch (error) {
-      if (error.status !== 401) toast(error.message, "bad");
+      failure = error.status === 401 ? "A key is needed to search: enter it with the button Key." : error.message;
+      toast(failure, "bad");
     }
-    if (number === this.#searches) this.#found = found;
+    if (number === this.#searches) [this.#found, this.#failure] = [found, failure];
   }
 
   draw() {
@@ -129,7 +132,7 @@ export class Jobs {
     setHidden(byId("job-bulk"), !this.#bulk.canAct({ text, status, substation }));
     setHidden(byId("no-jobs"), matching.length > 0);
     setHidden(byId("jobs"), matching.length === 0);
-    setText(byId("no-jobs"), filtered ? "No job matches." : "No job yet. Send one with the buttons above, or with POST /charge.");
+    setText(byId("no-jobs"), filtered ? this.#failure || "No job matches." : "No job yet. Send one with the buttons above, or with POST /charge.");
     setText(byId("jobs-note"), matching.length === MOST_ROWS ? `the last ${MOST_ROWS}${filtered ? " that match" : ""}` : filtered ? `${matching.length} match` : "");
   }
 

@@ -156,6 +156,27 @@ def test_nothing_goes_where_the_load_is_unknown(vhost: VirtualHost, tmp_path: Pa
         )
 
 
+def test_substations_stay_unknown_until_the_next_dispatcher_describes_them(
+    vhost: VirtualHost, tmp_path: Path
+) -> None:
+    """A dispatcher that starts writes to the event log before it knows any of them."""
+
+    def shown() -> tuple[str, set[str]]:
+        _, page = system.get("api", "/substations")
+        return page["as_of"], {each["status"] for each in page["substations"]}
+
+    with System(vhost, tmp_path, environment=QUICK) as system:
+        system.until(lambda: shown()[1] == {"available"}, "the substations are known")
+        assert system.end("dispatcher") == 0
+        system.until(lambda: shown()[1] == {"unknown"}, "they are not known any more", 2.0)
+        last, _ = shown()
+        system.start("dispatcher")
+        while (found := shown())[0] == last:
+            assert found[1] == {"unknown"}
+            time.sleep(0.01)
+        system.until(lambda: shown()[1] == {"available"}, "they are known again")
+
+
 def test_without_rabbitmq_the_api_says_so(vhost: VirtualHost, tmp_path: Path) -> None:
     """While RabbitMQ is away, a request is answered 503 and the api is alive, but not ready."""
     with System(vhost, tmp_path, environment=QUICK) as system:

@@ -376,6 +376,73 @@ async def test_page_forgets_a_key_that_is_refused(browser: Browser) -> None:
         await expect(page.locator(".toast")).to_contain_text("substation1 is drained")
 
 
+async def test_page_keeps_a_key_that_may_do_less_than_was_tried(browser: Browser) -> None:
+    """It is of use for all else; without one, a search says that it needs one."""
+    client = auth.parse_keys(f"fleet client {sha256(KEY.encode()).hexdigest()}")
+    api = fed(keys=client, closed=True)
+    meant = ["status of 401", "status of 403"]
+    async with served(api), page_of(browser, api.bench.port, allow_errors=meant) as page:
+        await page.locator("#key-input").fill(KEY)
+        await page.keyboard.press("Enter")
+        await live(page)
+        for entered in (KEY, "a-wrong-key"):
+            await page.get_by_role("button", name="Drain substation1").click()
+            await expect(page.locator("#key-input")).to_have_value(KEY)
+            await page.locator("#key-input").fill(entered)
+            await page.keyboard.press("Enter")
+            await expect(page.locator(".toast.bad")).to_be_visible()
+            await expect(page.locator("#key")).to_have_text("Key in use")
+        await page.locator("#job-state").select_option("completed")
+        await expect(page.locator("#jobs tbody tr").first).to_be_visible()
+        await page.locator("#key").click()
+        await page.get_by_role("button", name="Forget it").click()
+        await page.locator("#job-search").fill("nothing like it")
+        await expect(page.locator(".toast")).to_contain_text("A key is needed to search")
+        await expect(page.locator("#no-jobs")).to_contain_text("A key is needed to search")
+
+
+async def test_page_discards_a_job_after_a_second_press_and_not_by_a_double_click(
+    browser: Browser,
+) -> None:
+    """There is no way back."""
+    api = fed()
+    api.park("poison: it was delivered 5 times")
+    asked: list[Any] = []
+
+    async def answer(route: Route) -> None:
+        asked.append(route.request.post_data_json)
+        await route.fulfill(json={"done": ["x"], "missing": [], "refused": []})
+
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        await page.route("**/parked/discard", answer)
+        await page.locator("#jobs tr[data-state=parked] button.name").click()
+        button = page.get_by_role("button", name="Discard it")
+        await button.evaluate("each => { each.click(); each.click(); }")
+        await expect(button).to_have_text("Discard it for good")
+        await check_accessible(page)
+        assert asked == []
+        await button.click()  # once it is enabled
+        await expect(page.locator(".toast")).to_have_text("1 job discarded.")
+        assert len(asked) == 1
+
+
+async def test_page_acts_on_no_job_where_nothing_can_be_done_with_the_filter(
+    browser: Browser,
+) -> None:
+    """The button may be pressed a moment before it is hidden: that must not mean all jobs."""
+    api = fed()
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        await page.locator("#job-state").select_option("charging")
+        await expect(page.locator("#job-bulk")).to_be_visible()
+        await page.locator("#job-state").evaluate("each => { each.value = 'completed'; }")
+        await page.locator("#job-bulk").evaluate("each => each.click()")
+        dialog = page.locator("#bulk-dialog")
+        await expect(dialog).to_contain_text("0 jobs waiting or charging, 0 parked.")
+        await expect(dialog.get_by_role("button")).to_have_count(1)
+
+
 async def test_page_lists_first_what_changed_last_from_its_beginning(browser: Browser) -> None:
     """Not what was requested last: a snapshot is sorted as changes are."""
     api = fed()
