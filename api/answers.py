@@ -17,6 +17,7 @@ from api.forecast import Forecast
 from api.jobs.job import MAX_FURTHER_COMPLETIONS, Job
 from api.jobs.projection import Projection
 from api.last_heard import LastHeard
+from api.readiness import Readiness
 from api.substations import ELIGIBLE_REASONS, need_of
 from grid import kinds, wire
 from grid.events import MAX_FIGURE, State, is_time
@@ -37,6 +38,8 @@ EXAMPLE: Final = {
     "place": None,
     "expected_start": None,
     "expected_start_basis": None,
+    "will_be_ready": True,
+    "expected_energy_kwh": 80.0,
     "power_kw": 7.4,
     "energy_kwh": None,
     "details": {
@@ -165,9 +168,20 @@ class Charge(TypedDict):
         int | None,
         Field(
             description="Its place among the jobs that wait, from 1, by priority, latest start "
-            "and age; null if it does not wait, or that is not known yet, or so many wait that "
-            "their order is not kept."
+            "and age, and last of its priority if it cannot be ready any more; null if it does not "
+            "wait, or that is not known yet, or so many wait that their order is not kept."
         ),
+    ]
+    will_be_ready: Annotated[
+        bool | None,
+        Field(
+            description="Whether it will have the requested energy at its departure, as far as "
+            "can be foretold; null if its request does not name both, or once it has ended."
+        ),
+    ]
+    expected_energy_kwh: Annotated[
+        float | None,
+        Field(description="What it will have by then, in kWh: all of it, or as much as it can."),
     ]
     power_kw: Annotated[
         float | None,
@@ -199,31 +213,40 @@ class ChargeList(TypedDict):
 
 
 class Wait(NamedTuple):
-    """Why a job waits, its place among those that do, and when it will probably begin."""
+    """Why a job waits, its place among those that do, and when it will probably begin.
+
+    ``readiness`` is what it will have at its departure, also of one that does not wait any more.
+    """
 
     reason: str | None
     place: int | None
     forecast: Forecast | None
+    readiness: Readiness | None = None
 
 
 NO_WAIT: Final = Wait(None, None, None)
+_UNDER_WAY: Final = frozenset({State.ASSIGNED, State.CHARGING})
 _DECISION: Final = TypeAdapter(Decision)
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
 def wait_of(job: Job, projection: Projection, now: float, heard: LastHeard) -> Wait:
-    """Return why a job waits at ``now`` (Unix seconds); nothing if it does not.
+    """Return why a job waits at ``now`` (Unix seconds), and what it will have at its departure.
 
     ``heard`` says when the dispatcher was heard last.
     """
-    if job.status is not State.QUEUED:
-        return NO_WAIT
     request = job.request
+    if job.status is not State.QUEUED:
+        if job.status not in _UNDER_WAY or request.get("departure_time") is None:
+            return NO_WAIT
+        begins_at = job.times.get(State.CHARGING, now)
+        return Wait(None, None, None, projection.readiness(request, begins_at, now, heard))
     reason = projection.substations.reason_to_wait(request, heard)
-    place = projection.place(job)
-    if place is None or projection.substations.kept_for(request) is not None:
-        return Wait(reason, place, None)
-    return Wait(reason, place, projection.forecaster(request, now, heard).start(place))
+    place, forecast = projection.place(job, now), None
+    if place is not None and projection.substations.kept_for(request) is None:
+        forecast = projection.forecaster(request, now, heard).start(place)
+    begins_at = now if forecast is None else forecast.at
+    return Wait(reason, place, forecast, projection.readiness(request, begins_at, now, heard))
 
 
 def charge(job: Job, wait: Wait = NO_WAIT) -> Charge:
@@ -244,6 +267,7 @@ def full_charge(job: Job, wait: Wait = NO_WAIT) -> Charge:
 def listed(job: Job, wait: Wait = NO_WAIT) -> Charge:
     """Return a job as a list shows it: without what only its decision tells."""
     substation, reason, forecast = job.substation, job.reason, wait.forecast
+    ready = wait.readiness
     request, times = job.request, job.times
     return {
         "id": job.id,
@@ -257,6 +281,8 @@ def listed(job: Job, wait: Wait = NO_WAIT) -> Charge:
         "place": wait.place,
         "expected_start": None if forecast is None else moment(forecast.at),
         "expected_start_basis": None if forecast is None else forecast.how,
+        "will_be_ready": None if ready is None else ready.will_be_ready,
+        "expected_energy_kwh": None if ready is None else ready.energy_kwh,
         "power_kw": _power_kw(job, request, times),
         "energy_kwh": job.energy_kwh,
         "details": {"routed_to": substation, "reason": reason},

@@ -66,7 +66,10 @@ def build(
     name = f"api-{uuid4().hex[:8]}"
     spans = spans_of(settings, "api", name)
     projection = Projection(
-        settings.max_jobs, topology.EVENTS_MAX_AGE_SECONDS, topology.EVENTS_MAX_BYTES
+        settings.max_jobs,
+        topology.EVENTS_MAX_AGE_SECONDS,
+        topology.EVENTS_MAX_BYTES,
+        settings.charge_speed,
     )
     registry.register(JobsCollector(projection))
     publisher = Publisher("api-requests", urls, watch)

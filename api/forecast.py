@@ -62,6 +62,11 @@ class Forecaster:
             f"others take {self._mean:.3g} s on average"
         )
 
+    @property
+    def mean_seconds(self) -> float | None:
+        """Return how long sessions take there on average; None where that is unknown."""
+        return self._mean or None
+
     def start(self, place: int) -> Forecast | None:
         """Return when the job at a place (from 1) among those that wait is expected to begin.
 

@@ -46,6 +46,14 @@ class ApiSettings(Settings):
             "their decisions, in about 230 bytes each"
         ),
     )
+    charge_speed: PositiveSeconds | None = Field(
+        default=None,
+        alias="CHARGE_SPEED",
+        description=(
+            "As the substations': how many seconds of charging pass in one; if unset, sessions are "
+            "expected to take as long as they did"
+        ),
+    )
     api_keys_file: Path | None = Field(
         default=None,
         alias="API_KEYS_FILE",

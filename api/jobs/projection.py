@@ -27,6 +27,7 @@ from api.jobs.sessions import Sessions
 from api.jobs.stats import Stats
 from api.jobs.waiting import WaitingOrder, rank_of
 from api.last_heard import LastHeard
+from api.readiness import Readiness, readiness
 from api.substations import Need, Substations, need_of
 from grid.events import ASSIGNED, CHARGING, ENDED, STATES, SUBSTATIONS, Event, State
 from grid.kinds import Snapshot
@@ -69,10 +70,18 @@ class Projection:
     """The jobs by id, in the order in which the log first named them.
 
     At most ``max_jobs`` are kept in full, and none that ended more than ``max_age`` seconds ago.
-    The log has at most ``max_bytes``.
+    The log has at most ``max_bytes``. ``charge_speed`` is how many seconds of charging pass in one;
+    None where sessions do not take as long as their energy takes.
     """
 
-    def __init__(self, max_jobs: int, max_age: float = inf, max_bytes: float = inf) -> None:
+    def __init__(
+        self,
+        max_jobs: int,
+        max_age: float = inf,
+        max_bytes: float = inf,
+        charge_speed: float | None = None,
+    ) -> None:
+        self._charge_speed = charge_speed
         self._max_jobs = max_jobs
         self._max_age = max_age
         self._jobs: OrderedDict[str, Job] = OrderedDict()  # a dict is slow to return its oldest
@@ -116,7 +125,7 @@ class Projection:
         if job.queued is not queued and job.number <= self._rows.described:
             self._rows.describe(job)
         if self._order is not None:
-            _place_in_order(self._order, job, status, queued)
+            _place_in_order(self._order, job, status, queued, self._charge_speed)
         if kind is CHARGING or status is CHARGING:
             self.sessions.apply(event, job)
         if kind is not ASSIGNED:
@@ -182,8 +191,8 @@ class Projection:
         """Return the ids of the substations, as far as the dispatcher has written them."""
         return self.substations.ids
 
-    def place(self, job: Job) -> int | None:
-        """Return the place of a job among those that wait, from 1.
+    def place(self, job: Job, now: float) -> int | None:
+        """Return the place of a job among those that wait at ``now`` (Unix seconds), from 1.
 
         None if it does not wait, or if so many have not ended that some are packed.
         """
@@ -193,8 +202,8 @@ class Projection:
             self._order = WaitingOrder()
             for each in self._jobs.values():
                 if each.status is State.QUEUED and each.queued is not None:
-                    self._order.add(rank_of(each.request, each.queued.at))
-        return self._order.place(rank_of(job.request, job.queued.at))
+                    self._order.add(rank_of(each.request, each.queued.at, self._charge_speed))
+        return self._order.place(rank_of(job.request, job.queued.at, self._charge_speed), now)
 
     def forecaster(self, request: Mapping[str, Any], now: float, heard: LastHeard) -> Forecaster:
         """Return what foretells when jobs begin that may go where this one may.
@@ -209,6 +218,16 @@ class Projection:
             places = self.substations.places(need, self.sessions, heard)
             known = self._forecasters[need] = Forecaster(places, now)
         return known
+
+    def readiness(
+        self, request: Mapping[str, Any], begins_at: float, now: float, heard: LastHeard
+    ) -> Readiness | None:
+        """Return what a job will have at its departure that begins then; None if unknown."""
+        if request.get("departure_time") is None:
+            return None
+        speed = self._charge_speed
+        mean = None if speed is not None else self.forecaster(request, now, heard).mean_seconds
+        return readiness(request, begins_at, speed, mean)
 
     def number_of(self, id: str) -> int:
         """Return the number of a job. Raise ``KeyError`` if the log does not name it."""
@@ -328,15 +347,17 @@ class Projection:
             self._retired.put(job, now)
 
 
-def _place_in_order(order: WaitingOrder, job: Job, status: State, queued: Event | None) -> None:
+def _place_in_order(
+    order: WaitingOrder, job: Job, status: State, queued: Event | None, speed: float | None
+) -> None:
     """Keep the order of the jobs that wait, after an event; before it, these were known."""
     waited = queued if status is State.QUEUED else None
     waits = job.queued if job.status is State.QUEUED else None
     if waited is not waits:
         if waited is not None:
-            order.remove(rank_of(request_of(waited), waited.at))
+            order.remove(rank_of(request_of(waited), waited.at, speed))
         if waits is not None:
-            order.add(rank_of(request_of(waits), waits.at))
+            order.add(rank_of(request_of(waits), waits.at, speed))
 
 
 def _was_accepted(job: Job) -> bool:

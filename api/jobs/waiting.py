@@ -1,6 +1,7 @@
 """The order of the jobs that wait, by their requests: which place each of them has. Pure.
 
-The dispatcher's own order (``scheduling.wait_queue``): priority, latest start, age. A number is
+The dispatcher's own order (``scheduling.order``), as far as it follows from the requests alone:
+priority, latest start, age, and last those that cannot be ready any more. A number is
 kept for each job, not the job: very many may wait.
 """
 
@@ -29,15 +30,19 @@ class Rank(NamedTuple):
     value: float
 
 
-def rank_of(request: Mapping[str, Any], asked_at: float) -> Rank:
-    """Return the rank of a request, by its fields in the event log; a wrong one is ignored."""
+def rank_of(request: Mapping[str, Any], asked_at: float, speed: float | None = None) -> Rank:
+    """Return the rank of a request, by its fields in the event log; a wrong one is ignored.
+
+    ``speed`` is how many seconds of charging pass in one.
+    """
     priority, departs = request.get("priority"), request.get("departure_time")
     level = priority if type(priority) is int and 0 <= priority <= MAX_PRIORITY else 0
     if not is_time(departs):
         return Rank(level, stays=True, value=asked_at)
     energy = _positive(request.get("requested_energy_kwh"))
     power = _positive(request.get("requested_power_kw")) or DEFAULT_POWER_KW
-    return Rank(level, stays=False, value=departs - SECONDS_AN_HOUR * energy / power)
+    seconds = SECONDS_AN_HOUR * energy / power / (speed or 1.0)
+    return Rank(level, stays=False, value=departs - seconds)
 
 
 def _positive(value: object) -> float:
@@ -60,15 +65,22 @@ class WaitingOrder:
         if (numbers := self._ranks.get(rank[:2])) is not None:
             numbers.remove(rank.value)
 
-    def place(self, rank: Rank) -> int:
-        """Return the place of a job, from 1: how many others come first, and one."""
+    def place(self, rank: Rank, now: float) -> int:
+        """Return the place of a job, from 1: how many others come first, and one.
+
+        ``now`` is in Unix seconds. What should have begun before is late: behind the others.
+        """
         place = 1
-        for (priority, stays), numbers in self._ranks.items():
-            if (-priority, stays) < (-rank.priority, rank.stays):
-                place += len(numbers)
-            elif (priority, stays) == (rank.priority, rank.stays):
-                place += numbers.below(rank.value)
-        return place
+        for (priority, _), numbers in self._ranks.items():
+            place += len(numbers) if priority > rank.priority else 0
+        stays = self._ranks.get((rank.priority, True), _NO_NUMBERS)
+        leaves = self._ranks.get((rank.priority, False), _NO_NUMBERS)
+        late = leaves.below(now)
+        if rank.stays:
+            return place + len(leaves) - late + stays.below(rank.value)
+        if rank.value >= now:
+            return place + leaves.below(rank.value) - late
+        return place + len(leaves) - late + len(stays) + leaves.below(rank.value)
 
 
 class _Numbers:
@@ -101,3 +113,6 @@ class _Numbers:
 
     def below(self, number: float) -> int:
         return bisect_left(self._numbers, number, self._first) - self._first
+
+
+_NO_NUMBERS: Final = _Numbers()

@@ -296,8 +296,11 @@ class ChargeRoutes:
         return Answer(answers.encode(shown), _with_trace(context.trace, {}))
 
     def _shown(self, job: Job, *, is_new: bool) -> Charge:
-        """Return a job as it is shown; why a new one waits, if it does, nobody knows yet."""
-        if is_new:
+        """Return a job as it is shown; why a new one waits, if it does, nobody knows yet.
+
+        If its vehicle leaves, its client is told at once whether it will be ready.
+        """
+        if is_new and job.request.get("departure_time") is None:
             return answers.charge(job)
         return answers.charge(job, self._view.wait_of(job))
 

@@ -123,6 +123,7 @@ class Bench:
         rate: float | None = None,
         max_jobs: int = 1_000,
         sampler: Sampler | None = None,
+        charge_speed: float | None = None,
     ) -> None:
         self.now = 0.0
         self.at = AT
@@ -136,7 +137,7 @@ class Bench:
         self.problems: list[str] = []
         self.degraded: list[str] = []
         metrics = Metrics(self.registry)
-        self.projection = Projection(max_jobs)
+        self.projection = Projection(max_jobs, charge_speed=charge_speed)
         self.registry.register(JobsCollector(self.projection))
         writer = EventWriter(self.publisher, "test", provenance.API)
         self.offset = 0  # of the event log

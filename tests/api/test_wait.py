@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Mapping
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -25,7 +26,7 @@ from grid.kinds import queued
 from grid.messages import ChargeRequest
 from scheduling import reasons
 from scheduling.load_tracker import DRAINED, NO_CONSUMER
-from scheduling.order import requirements
+from scheduling.order import DeadlineOrder, requirements
 from tests.api.harness import AT, Answer, Bench, assigned, problem
 from tests.examples import examples
 
@@ -429,20 +430,28 @@ REQUESTS = st.builds(
 def test_place_is_that_of_the_dispatchers_order(
     found: list[ChargeRequest], data: st.DataObject
 ) -> None:
-    """Whatever requests wait and leave: as many as come before it by the dispatcher's ranks."""
+    """Whatever requests wait and leave: as many as come before it by the dispatcher's turns.
+
+    While no connector is free, so that all that are not late might still be done.
+    """
+    now = data.draw(st.sampled_from([0.0, 60.0, 5_000.0, 50_000.0]))
     projection = Projection(1_000)
     for each in found[:3]:
         projection.apply(queued(each))
-    assert projection.place(job_of(projection, found[0].id)) is not None  # from now on it is kept
+    # from now on the order is kept
+    assert projection.place(job_of(projection, found[0].id), now) is not None
     for each in found[3:]:
         projection.apply(queued(each))
     gone = data.draw(st.sets(st.sampled_from([each.id for each in found])))
     for name in gone:
         projection.apply(assigned(name))
-    waiting = sorted(requirements(r).rank[:3] for r in found if r.id not in gone)
+    waiting = [each for each in found if each.id not in gone]
+    order = DeadlineOrder(dict.fromkeys(range(10), inf))
+    turns = order.turns([requirements(each) for each in waiting], [], now)
+    names = [each.id for _, each in sorted(zip(turns, waiting, strict=True), key=lambda e: e[0])]
     for each in found:
-        place = projection.place(job_of(projection, each.id))
-        expected = waiting.index(requirements(each).rank[:3]) + 1 if each.id not in gone else None
+        place = projection.place(job_of(projection, each.id), now)
+        expected = None if each.id in gone else names.index(each.id) + 1
         # of those that leave at the same moment, the older one comes first for the dispatcher
         assert place == expected or each.departure_time is not None
 
@@ -462,12 +471,12 @@ def test_waiting_order_forgets_what_was_removed() -> None:
         order.add(each)
     for each in (*ranks[:3_000], ranks[3_500]):
         order.remove(each)
-    assert order.place(ranks[3_000]) == 1
-    assert order.place(ranks[4_000]) == 1_000
+    assert order.place(ranks[3_000], 0.0) == 1
+    assert order.place(ranks[4_000], 0.0) == 1_000
     order.add(ranks[0])
-    assert order.place(ranks[3_000]) == 2
+    assert order.place(ranks[3_000], 0.0) == 2
     order.remove(ranks[1])  # it is gone already
-    assert order.place(ranks[3_000]) == 2
+    assert order.place(ranks[3_000], 0.0) == 2
 
 
 # --- the answer that waits
