@@ -89,6 +89,7 @@ export class JobDialog {
         job.substation ? ` at ${job.substation}` : "", job.energy_kwh ? `, ${figure(job.energy_kwh)} kWh delivered` : "", job.reason ? ` – ${job.reason}` : ""),
       this.#actions(job),
       waits(job),
+      readiness(job),
       make("h3", {}, "Timeline"), timeline(job),
       make("h3", {}, "Request"), request(job),
       make("h3", {}, "Decision"), ...decision(job),
@@ -160,6 +161,13 @@ function waits(job) {
   if (job.status !== "queued" || !job.place) return "";
   const start = seconds(job.expected_start);
   return make("p", { class: "note" }, `It is number ${job.place} of those that wait.`, start ? ` It is expected to start at ${time(start)}.` : "");
+}
+
+/** Return whether its vehicle will be ready, of a job that may still be. */
+function readiness(job) {
+  if (job.will_be_ready === null) return "";
+  return make("p", { class: "note" }, job.will_be_ready ? "It will be ready when it leaves."
+    : `It will not be ready when it leaves: ${figure(job.expected_energy_kwh)} of ${figure(job.request.requested_energy_kwh)} kWh.`);
 }
 
 const where = (job, state) => (job.substation ? `${state === "assigned" ? " to" : " at"} ${job.substation}${state === "assigned" && job.attempt > 1 ? `, attempt ${job.attempt}` : ""}` : "");
