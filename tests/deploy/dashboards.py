@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
 
 from deploy.grafana import dashboard
-from tests.deploy import alert_cases
+from tests.deploy import alert_rules
 
 RATE_WINDOW: Final = "10s"  # at least four scrapes, which are 2 s apart
 CHOICES: Final = ("$substation", "$job")
@@ -93,7 +93,7 @@ def rules_without_data(url: str) -> list[str]:
 
     An alert on a metric that nobody exports would stay silent for ever.
     """
-    rules = (rule for group in alert_cases.groups() for rule in group["rules"])
+    rules = (rule for group in alert_rules.groups() for rule in group["rules"])
     names = set[str]().union(*(metric_names(rule["expr"]) for rule in rules))
     return sorted(name for name in names if not ask(url, name))
 
