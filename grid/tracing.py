@@ -80,15 +80,18 @@ class _ReportingExporter(SpanExporter):
         self._endpoint = endpoint
         self._exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}{TRACES_PATH}")
         self._works: bool | None = None  # None before the first attempt
+        self._ended = False
         self._problems = _Problems()
         self._problems.install()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send spans, for some seconds at most."""
+        if self._ended:
+            return SpanExportResult.FAILURE
         self._problems.first = ""
         result = self._exporter.export(spans)
         works = result is SpanExportResult.SUCCESS
-        if works is not self._works:
+        if works is not self._works and not self._ended:
             self._works = works
             if works:
                 log.info("spans are exported to %s", self._endpoint)
@@ -102,12 +105,15 @@ class _ReportingExporter(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """End the present attempt as soon as it waits to try again."""
+        """End the present attempt as soon as it waits to try again, and begin no other."""
+        if self._ended:
+            return
+        self._ended = True
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
 
 class _Problems(logging.Handler):
-    """A handler of the SDK's log that keeps the first line of an export."""
+    """A handler of the SDK's log that keeps the first line of the exporter."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -120,7 +126,8 @@ class _Problems(logging.Handler):
         sdk.handlers = [self]
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.first = self.first or record.getMessage()
+        if record.name.startswith(OTLPSpanExporter.__module__):
+            self.first = self.first or record.getMessage()
 
 
 def _context(trace: Trace, span_id: str, *, is_remote: bool) -> SpanContext:

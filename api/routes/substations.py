@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from api.answers import moment
 from api.auth import ApiKey
 from api.errors import UnknownSubstation
-from api.openapi import INVALID, UNAVAILABLE, problem
+from api.openapi import UNAVAILABLE, problem
 from api.routes.dependencies import BEARER, OPERATOR_ERRORS, OperatorKey
 from api.schemas import WHOLE, Strict
 from api.substations import Substation
@@ -96,7 +96,7 @@ class SubstationList(BaseModel):
 
 def router(view: View) -> APIRouter:
     """Return the route that needs no operator's key."""
-    routes = APIRouter(tags=[TAG], responses={**INVALID, **UNAVAILABLE})
+    routes = APIRouter(tags=[TAG], responses=UNAVAILABLE)
 
     @routes.get(
         "/substations",

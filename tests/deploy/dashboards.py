@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
 
 from deploy.grafana import dashboard
-from tests.deploy import alert_cases
+from tests.deploy import alert_rules
 
 RATE_WINDOW: Final = "10s"  # at least four scrapes, which are 2 s apart
 CHOICES: Final = ("$substation", "$job")
@@ -68,6 +69,23 @@ def annotation_queries(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(each["name"], _filled({"expr": each["expr"]}, RATE_WINDOW)) for each in found]
 
 
+def exemplar_queries(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (title, PromQL) of each query that is drawn with exemplars."""
+    return [
+        (panel["title"], _filled(target, RATE_WINDOW))
+        for panel in panels(content)
+        for target in panel.get("targets", ())
+        if target.get("exemplar")
+    ]
+
+
+def traces_named(url: str, expression: str) -> set[str]:
+    """Return the traces that a query's exemplars name, as Prometheus at ``url`` has kept them."""
+    asked = {"query": expression, "start": "0", "end": str(time.time() + 60)}
+    found = _get(url, "query_exemplars", asked)
+    return {each["labels"]["trace_id"] for series in found for each in series["exemplars"]}
+
+
 def queries_without_data(url: str) -> list[str]:
     """Name the panels' queries that Prometheus at ``url`` answers with no series, or with NaN."""
     return [
@@ -93,18 +111,21 @@ def rules_without_data(url: str) -> list[str]:
 
     An alert on a metric that nobody exports would stay silent for ever.
     """
-    rules = (rule for group in alert_cases.groups() for rule in group["rules"])
+    rules = (rule for group in alert_rules.groups() for rule in group["rules"])
     names = set[str]().union(*(metric_names(rule["expr"]) for rule in rules))
     return sorted(name for name in names if not ask(url, name))
 
 
 def ask(url: str, expression: str) -> list[dict[str, Any]]:
     """Return the series that Prometheus at ``url`` (``http://host:port``) has at this moment."""
-    query = urlencode({"query": expression})
-    direct = build_opener(ProxyHandler({}))  # without the proxies that the environment may name
-    with direct.open(f"{url}/api/v1/query?{query}", timeout=10) as response:
-        result: list[dict[str, Any]] = json.load(response)["data"]["result"]
+    result: list[dict[str, Any]] = _get(url, "query", {"query": expression})["result"]
     return result
+
+
+def _get(url: str, what: str, asked: Mapping[str, str]) -> Any:  # noqa: ANN401  # JSON
+    direct = build_opener(ProxyHandler({}))  # without the proxies that the environment may name
+    with direct.open(f"{url}/api/v1/{what}?{urlencode(asked)}", timeout=10) as response:
+        return json.load(response)["data"]
 
 
 def _is_number(series: Mapping[str, Any]) -> bool:

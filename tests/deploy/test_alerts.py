@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from grid.topology import REQUESTS_MAX_LENGTH
-from tests.deploy import alert_cases
+from tests.deploy import alert_rules
 from tests.deploy.promtool import run
 
-RUNBOOK = Path(__file__).parents[2] / alert_cases.RUNBOOK
-RULES = [rule for group in alert_cases.groups() for rule in group["rules"]]
+RUNBOOK = Path(__file__).parents[2] / alert_rules.RUNBOOK
+RULES = [rule for group in alert_rules.groups() for rule in group["rules"]]
 ALERTS = [rule for rule in RULES if "alert" in rule]
 PARTS = ("Symptom", "Confirm", "Do", "Over when")
 LINK = "{{ $externalLabels.runbook }}#"
@@ -29,24 +29,24 @@ def sections() -> dict[str, str]:
     return dict(found)
 
 
-@pytest.mark.parametrize("name", alert_cases.FILES)
+@pytest.mark.parametrize("name", alert_rules.FILES)
 def test_rules_are_valid(promtool: str, name: str) -> None:
     """Prometheus accepts each file of rules, and the templates in it."""
-    run(promtool, "check", "rules", str(alert_cases.RULES / name))
+    run(promtool, "check", "rules", str(alert_rules.RULES / name))
 
 
 @pytest.mark.parametrize("length", [False, True], ids=["short", "long"])
 def test_alerts_fire_exactly_as_expected(promtool: str, tmp_path: Path, length: bool) -> None:  # noqa: FBT001
     """On the series of each case exactly the alerts that are expected fire, and none early."""
     file = tmp_path / "cases.yml"
-    file.write_text(yaml.safe_dump([*alert_cases.as_promtool()][length], width=1000))
+    file.write_text(yaml.safe_dump([*alert_rules.as_promtool()][length], width=1000))
     run(promtool, "test", "rules", str(file))
 
 
 def test_every_alert_fires_in_some_case() -> None:
     """Every alert fires in one of the cases, with each of its severities, or always."""
-    fired = {(each.name, each.severity) for each in alert_cases.fired()}
-    always = {(alert_cases.ALWAYS, "none")}
+    fired = {(each.name, each.severity) for each in alert_rules.fired()}
+    always = {(alert_rules.ALWAYS, "none")}
     assert fired | always == {(rule["alert"], rule["labels"]["severity"]) for rule in ALERTS}
 
 
@@ -94,9 +94,9 @@ def test_runbook_says_how_to_confirm_what_to_do_and_when_it_is_over(name: str) -
 
 def test_prometheus_is_configured_with_the_runbook_and_all_rules() -> None:
     """Every alert's link begins with this label."""
-    config = yaml.safe_load((alert_cases.RULES / "prometheus.yml").read_text(encoding="utf-8"))
-    assert config["global"]["external_labels"] == {"runbook": alert_cases.RUNBOOK}
-    assert tuple(config["rule_files"]) == alert_cases.FILES
+    config = yaml.safe_load((alert_rules.RULES / "prometheus.yml").read_text(encoding="utf-8"))
+    assert config["global"]["external_labels"] == {"runbook": alert_rules.RUNBOOK}
+    assert tuple(config["rule_files"]) == alert_rules.FILES
 
 
 def test_fullness_alerts_use_the_declared_limit() -> None:
@@ -111,12 +111,12 @@ def test_fullness_alerts_use_the_declared_limit() -> None:
 
 def test_alertmanager_example_sends_each_severity_to_a_receiver_of_its_own() -> None:
     """And no secret stands in it."""
-    text = (alert_cases.RULES / "alertmanager.example.yml").read_text(encoding="utf-8")
+    text = (alert_rules.RULES / "alertmanager.example.yml").read_text(encoding="utf-8")
     config = yaml.safe_load(text)
     receivers = [each["name"] for each in config["receivers"]]
     root = config["route"]
     used = [root["receiver"], *(each["receiver"] for each in root["routes"])]
     assert sorted(used) == sorted(receivers)
     matchers = [each["matchers"] for each in root["routes"]]
-    assert matchers == [['severity="critical"'], [f'alertname="{alert_cases.ALWAYS}"']]
+    assert matchers == [['severity="critical"'], [f'alertname="{alert_rules.ALWAYS}"']]
     assert not re.search(r"(password|url|secret|token): ", text)

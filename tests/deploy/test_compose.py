@@ -46,6 +46,16 @@ def substituted(text: str, variables: dict[str, str]) -> str:
     return re.sub(r"\$\{(\w+)(:?)-([^}]*)\}", value, text)
 
 
+def test_image_has_what_exports_spans_where_a_collector_is_named() -> None:
+    """Each lock file that the image may be built from is sent to the engine."""
+    argument = SERVICES["api"]["build"]["args"]["LOCK"]
+    assert argument == "requirements${OTEL_EXPORTER_OTLP_ENDPOINT:+-otel}.lock"
+    sent = (stack.ROOT / ".dockerignore").read_text().split()
+    for name in ("requirements.lock", "requirements-otel.lock"):
+        assert f"!{name}" in sent
+        assert ("opentelemetry-sdk==" in (stack.ROOT / name).read_text()) is ("otel" in name)
+
+
 def resolved(name: str, variables: dict[str, str]) -> dict[str, str]:
     """Return the variables that have a value in a service's container, for these of Compose."""
     environment = SERVICES[name]["environment"]

@@ -81,6 +81,14 @@ def test_dashboard_panels_have_title_description_and_query(content: dict[str, An
             assert panel["targets"], panel["title"]
 
 
+def test_lines_of_histograms_have_exemplars(content: dict[str, Any]) -> None:
+    """Once each: the lines of one panel would draw the same points on each other."""
+    for panel in dashboards.panels(content):
+        if panel["type"] == "timeseries":
+            queries = [each for each in panel["targets"] if "_bucket[" in each["expr"]]
+            assert sum(each.get("exemplar", False) for each in queries) == bool(queries)
+
+
 def test_dashboard_queries_use_the_data_source_that_is_chosen(content: dict[str, Any]) -> None:
     """So that the dashboard can be imported where the data source has another name."""
     named = {"type": "prometheus", "uid": "${datasource}"}

@@ -16,7 +16,7 @@ import pytest
 
 from deploy import pages
 from tests.broker import Broker, VirtualHost
-from tests.deploy import alert_cases
+from tests.deploy import alert_rules
 from tests.faults.breakages import BREAKAGES, Breakage, Scene, shown, table, traffic, write_table
 from tests.faults.form import Form
 from tests.observed import running_prometheus
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 IS_LONG: Final = Form.asked_for(os.environ).is_long
 CHOSEN: Final = [each for each in BREAKAGES if IS_LONG or each.is_quick]
-RUNBOOK: Final = Path(__file__).parents[2] / alert_cases.RUNBOOK
+RUNBOOK: Final = Path(__file__).parents[2] / alert_rules.RUNBOOK
 ENVIRONMENT: Final = {"CHARGE_SECONDS_MIN": "0.4", "CHARGE_SECONDS_MAX": "0.6"}
 CALM_SECONDS: Final = 120.0  # until no alert is pending, on a busy machine
 ALONE_SECONDS: Final = 45.0 if IS_LONG else 5.0  # in which no other alert follows
@@ -91,7 +91,7 @@ def test_right_alert_fires_and_no_other(
 
 def _alerts(url: str) -> list[dict[str, Any]]:
     found = pages.ask_json(f"{url}/api/v1/alerts")["data"]["alerts"]
-    return [each for each in found if each["labels"]["alertname"] != alert_cases.ALWAYS]
+    return [each for each in found if each["labels"]["alertname"] != alert_rules.ALWAYS]
 
 
 def _firing(url: str) -> dict[str, dict[str, Any]]:
