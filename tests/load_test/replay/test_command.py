@@ -32,6 +32,8 @@ async def test_replay_sends_each_session_once_and_follows_it_to_its_end(table: P
     assert "2 sessions of 0.0 days, replayed within 100.0 ms" in err
     assert "the substations need CHARGE_SPEED=36000" in err
     assert "requests               2" in out
+    assert "demands met            100.0 %, energy delivered 100.0 %, fairness 1.000" in out
+    assert "possible at most       100.0 %, energy delivered 100.0 %, in hindsight" in out
     bodies = [post["body"] for post in fake.posts]
     assert [body["vehicle_id"] for body in bodies] == ["1_39", "2_39"]
     first, second = (datetime.fromisoformat(body["departure_time"]) for body in bodies)
