@@ -22,7 +22,7 @@ from load_test.replay import orders, virtual
 from load_test.replay.plan import Replay
 from load_test.replay.sessions import NAMES, Session, read
 from load_test.simulation_options import connectors, policies
-from load_test.stays import HOW, Best
+from load_test.stays import HOW, stays
 from load_test.summary import Run
 from load_test.trace import DEFAULT_POWER_KW
 from load_test.whatif.table import table
@@ -56,14 +56,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         options.check(given)
         replay, sessions = _sessions(given)
         requests = _requests(given, replay, sessions)
-        best = simulation_options.best(given) if given.virtual is not None else None
+        if given.orders or given.utilisations:
+            return _in_order(given, replay, sessions)
+        if given.virtual is not None:
+            return _virtually(given, replay, requests)
     except ConfigurationError as error:
         parser.error(str(error))
-    if given.orders or given.utilisations:
-        return _in_order(given, replay, sessions, best)
     sys.stderr.write(f"{_about(replay, requests)}\n")
-    if given.virtual is not None:
-        return _virtually(given, replay, requests)
     run = asyncio.run(live.run(requests, len(requests), None, given, environ))
     if (problem := _off_speed(replay, requests, run)) is not None:
         sys.stderr.write(f"load_test: {problem}\n")
@@ -73,23 +72,36 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _virtually(given: argparse.Namespace, replay: Replay, requests: Sequence[Request]) -> int:
     """Print what the sessions would come to, without a system; return the exit status."""
+    best = simulation_options.best(given, speed=replay.speed, exact=False)
+    sys.stderr.write(f"{_about(replay, requests)}\n")
     found = virtual.jobs(replay, requests)
     columns = virtual.columns(
         found,
         given.virtual,
         given.policies,
         lambda: Random(0),  # noqa: S311  # repeatable, not secret
-        replay.speed,
+        replay,
     )
+    most = None if best is None else best(stays(found), sum(given.virtual))
     sys.stdout.write(f"{table(columns)}\n")
-    write_json(given.json, {"columns": [each.as_json() for each in columns]})
+    if most is not None:
+        met, energy = map(text.share, most)
+        sys.stdout.write(
+            f"possible at most: demands met {met}, energy delivered {energy} ({HOW})\n"
+        )
+    write_json(
+        given.json,
+        {
+            "columns": [each.as_json() for each in columns],
+            "most": None if most is None else most._asdict(),
+        },
+    )
     return live.OK
 
 
-def _in_order(
-    given: argparse.Namespace, replay: Replay, sessions: Sequence[Session], best: Best | None
-) -> int:
+def _in_order(given: argparse.Namespace, replay: Replay, sessions: Sequence[Session]) -> int:
     """Print what each order makes of the sessions, without a system; return the exit status."""
+    best = simulation_options.best(given)
     comparison = orders.Comparison(
         replay,
         sessions,

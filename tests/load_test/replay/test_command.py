@@ -66,6 +66,7 @@ def test_replay_in_virtual_time_needs_no_system(
     assert cli.main(["replay", str(table), "--virtual", "1x1", "--stretch", "0.5"], {}) == cli.OK
     shown = " ".join(capsys.readouterr().out.split())
     assert "longest wait 500.0 ms 500.0 ms" in shown  # for half an hour
+    assert "possible at most: demands met 100.0 %, energy delivered 100.0 %" in shown
 
 
 def test_replay_compares_orders_beside_the_bound(
