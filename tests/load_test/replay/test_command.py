@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -96,6 +98,28 @@ def test_replay_compares_orders_without_a_bound(
     _, first, second = capsys.readouterr().out.splitlines()
     assert first.split()[:3] == ["2", "fifo", "100.0"]
     assert second.split()[0] == "laxity"
+
+
+def test_replay_without_scipy_leaves_out_only_the_bound(table: Path) -> None:
+    """The error says what to install, or to leave out; the orders are compared without it."""
+    hide = "import sys; sys.modules['scipy.optimize'] = None; from load_test.cli import main; "
+    for more, status, words in (
+        ([], cli.USAGE, "needs scipy: pip install scipy, or --slot 0 to leave it out"),
+        (["--slot", "0"], cli.OK, ""),
+    ):
+        run = subprocess.run(  # noqa: S603
+            [
+                sys.executable, "-c", f"{hide}sys.exit(main(sys.argv[1:], {{}}))",
+                "replay", str(table), "--virtual", "1x1", "--order", "fifo", *more,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )  # fmt: skip
+        assert run.returncode == status, run.stderr
+        assert words in run.stderr
+        assert bool(run.stdout) == (status == cli.OK)
 
 
 @pytest.mark.parametrize(
