@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from math import isfinite
@@ -19,6 +19,7 @@ from load_test import live, options, simulation_options, text
 from load_test.files import text_of, write_json
 from load_test.plans.plan import Request
 from load_test.replay import orders, virtual
+from load_test.replay.orders import Row
 from load_test.replay.plan import Replay
 from load_test.replay.sessions import NAMES, Session, read
 from load_test.simulation_options import connectors, policies
@@ -110,11 +111,19 @@ def _in_order(given: argparse.Namespace, replay: Replay, sessions: Sequence[Sess
         lambda: Random(0),  # noqa: S311  # repeatable, not secret
         best,
     )
-    rows = [
-        row for utilisation in given.utilisations or [None] for row in comparison.rows(utilisation)
-    ]
-    how = "" if best is None else f"\n{orders.BOUND}: {HOW}, slots of {given.slot:g} min"
-    sys.stdout.write(f"{orders.table(rows)}{how}\n")
+    rows = []
+
+    def found() -> Iterator[Row]:
+        for utilisation in given.utilisations or [None]:
+            for row in comparison.rows(utilisation):
+                rows.append(row)
+                yield row
+
+    has_tenants = any(each.tenant is not None for each in sessions)
+    for line in orders.lines(found(), tenants=has_tenants):
+        sys.stdout.write(f"{line}\n")
+    if best is not None:
+        sys.stdout.write(f"{orders.BOUND}: {HOW}, slots of {given.slot:g} min\n")
     write_json(given.json, {"rows": [each.as_json() for each in rows]})
     return live.OK
 

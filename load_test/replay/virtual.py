@@ -40,6 +40,7 @@ def jobs(replay: Replay, requests: Iterable[Request]) -> list[Job]:
                 ended=at + replay.session_seconds(each),
                 requested_kwh=each.body["requested_energy_kwh"],
                 power_kw=replay.power_kw,
+                tenant=each.body.get("tenant"),
                 departs=None if each.stay_seconds is None else at + each.stay_seconds,
             )
         )
