@@ -43,8 +43,8 @@ def served(jobs: Iterable[Job], connectors: int) -> list[Job]:
     found = []
     for job in sorted(waited, key=lambda each: (each.queued or 0.0, each.id)):
         start = max(job.queued or 0.0, free_at[0])
-        if job.departs is not None and start >= job.departs:
-            found.append(replace(job, status=State.EXPIRED, charging=None, ended=job.departs))
+        if job.expires_at is not None and start >= job.expires_at:
+            found.append(replace(job, status=State.EXPIRED, charging=None, ended=job.expires_at))
             continue
         whole = seconds(job)
         end = start + whole if job.departs is None else min(start + whole, job.departs)

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,8 @@ from load_test.publisher import (
 )
 from load_test.report.write import write
 from load_test.run import Runner
-from load_test.summary import Run, summarise
+from load_test.stays import Bound, slot_for, stays
+from load_test.summary import Run, ended_jobs, summarise
 from load_test.view.board import Board, View
 from load_test.view.plain import PlainLines
 from load_test.view.terminal import LiveView
@@ -76,7 +78,7 @@ class Said:
 
 def finish(run: Run, options: argparse.Namespace, said: Said) -> int:
     """Print and write what came of a run; return the exit status."""
-    summary = summarise(run)
+    summary = summarise(run, _most(run, said.speed))
     sys.stdout.write(f"\n{summary.as_table()}\n")
     if options.report is not None:
         page = write(options.report, run, summary, argv=said.argv, plan=said.plan, speed=said.speed)
@@ -87,6 +89,18 @@ def finish(run: Run, options: argparse.Namespace, said: Said) -> int:
     if run.interrupted:
         return INTERRUPTED
     return OK if summary.kept else FAILED
+
+
+def _most(run: Run, speed: float) -> Bound | None:
+    """Return the best that was possible for the vehicles of a run; None where nobody knows."""
+    known = stays(ended_jobs(run))
+    if not run.capacity or all(each.departure == inf for each in known):
+        return None
+    try:
+        from load_test.hindsight import bound  # noqa: PLC0415  # only here is scipy needed
+    except ImportError:
+        return None
+    return bound(known, run.capacity, slot_for(known, speed))
 
 
 def api_key(environ: Mapping[str, str]) -> str | None:

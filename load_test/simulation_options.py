@@ -174,8 +174,11 @@ def add_slot(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def best(given: argparse.Namespace) -> Best | None:
-    """Return what returns the bound, as coarse as is wanted; None without slots."""
+def best(given: argparse.Namespace, *, speed: float = 1.0, exact: bool = True) -> Best | None:
+    """Return what returns the bound, as coarse as is wanted; None without slots.
+
+    ``speed`` is how many seconds pass for the vehicles in one; ``exact`` is as in ``hindsight``.
+    """
     if not (isfinite(given.slot) and given.slot >= 0):
         raise ConfigurationError(f"--slot must be 0 minutes or more, got {given.slot:g}")
     if not given.slot:
@@ -186,7 +189,8 @@ def best(given: argparse.Namespace) -> Best | None:
         raise ConfigurationError(
             "the best that is possible needs scipy: pip install scipy, or --slot 0 to leave it out"
         ) from error
-    return lambda stays, connectors: bound(stays, connectors, 60 * given.slot, exact=True)
+    slot_seconds = 60 * given.slot / speed
+    return lambda stays, connectors: bound(stays, connectors, slot_seconds, exact=exact)
 
 
 def policies(text: str) -> list[str]:

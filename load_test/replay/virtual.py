@@ -40,6 +40,7 @@ def jobs(replay: Replay, requests: Iterable[Request]) -> list[Job]:
                 ended=at + replay.session_seconds(each),
                 requested_kwh=each.body["requested_energy_kwh"],
                 power_kw=replay.power_kw,
+                tenant=each.body.get("tenant"),
                 departs=None if each.stay_seconds is None else at + each.stay_seconds,
             )
         )
@@ -51,14 +52,15 @@ def columns(
     connectors: Sequence[int],
     policies: Sequence[str],
     chance: Callable[[], Random],
-    speed: float,
+    replay: Replay,
 ) -> list[Column]:
     """Return the figures of the floor, one first-come-first-served queue, and of each policy.
 
     ``chance`` returns a random generator, the same each time.
     """
     sites = [Site(f"substation{number}", count) for number, count in enumerate(connectors, 1)]
-    world = World(sites, NONE)
+    world = World(sites, NONE, charge_speed=replay.charge_speed)
+    speed = replay.speed
     central = [replace(each, substation=_ALL) for each in served(found, sum(connectors))]
     least = column(FLOOR, central, [Site(_ALL, sum(connectors))], speed=speed)
     return [

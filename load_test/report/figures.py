@@ -17,7 +17,7 @@ from load_test.central import served
 from load_test.measures import Measures, all_power, all_sessions, measure, waits_of
 from load_test.presence import present
 from load_test.records import Job, Substation
-from load_test.summary import Run, Summary
+from load_test.summary import Run, Summary, accepted_jobs, ended_jobs
 from load_test.truth import evenly, judge
 from load_test.waits import Percentiles, percentiles
 
@@ -65,20 +65,12 @@ class Floors:
     vehicles: Measures
 
 
-def own_jobs(run: Run) -> frozenset[str]:
-    """Return the ids of the jobs that the run has sent."""
-    return frozenset(each.job for each in run.answers if each is not None and each.job is not None)
-
-
 def judged_jobs(run: Run) -> frozenset[str]:
     """Return the ids of the jobs that count for what vehicles got.
 
     Of a run that was interrupted, those that have ended: nobody waited for the others.
     """
-    own = own_jobs(run)
-    if not run.interrupted:
-        return own
-    return frozenset(each for each in own if each in run.jobs and run.jobs[each].has_ended)
+    return frozenset(each.id for each in ended_jobs(run)) if run.interrupted else accepted_jobs(run)
 
 
 def all_jobs(run: Run) -> list[Job]:
@@ -103,7 +95,7 @@ def figures(
     waits, central = (_waits(each, own) for each in (jobs, least.central))
     return [
         *_requests(summary),
-        *_vehicles(found, least, waits, central),
+        *_vehicles(summary, found, least, waits, central),
         *_latencies(summary, central),
         *_evenness(run, summary, found, least, jobs),
     ]
@@ -130,11 +122,16 @@ def _requests(summary: Summary) -> Iterator[Figure]:
 
 
 def _vehicles(
-    found: Measures, least: Floors, waits: Percentiles | None, central: Percentiles | None
+    summary: Summary,
+    found: Measures,
+    least: Floors,
+    waits: Percentiles | None,
+    central: Percentiles | None,
 ) -> Iterator[Figure]:
     def figure(name: str, label: str, unit: Unit, better: Better) -> Figure:
-        values = getattr(found, name), getattr(least.vehicles, name) if least.central else None
-        return Figure(name, label, "Vehicles", *values, unit, better)
+        floor = getattr(least.vehicles, name) if least.central else None
+        most = getattr(summary, f"most_{name}", None)  # better than any order
+        return Figure(name, label, "Vehicles", getattr(found, name), most or floor, unit, better)
 
     yield figure("demands_met", "demands met", "share", HIGH)
     yield figure("energy_delivered", "energy delivered", "share", HIGH)
@@ -146,6 +143,8 @@ def _vehicles(
     yield from _percentiles("wait", "wait", "Vehicles", waits, central)
     yield figure("longest_wait", "longest wait", "seconds", LOW)
     yield figure("fairness_vehicles", "fairness among vehicles", "index", HIGH)
+    if found.fairness_tenants is not None:
+        yield figure("fairness_tenants", "fairness among tenants", "index", HIGH)
 
 
 def _latencies(summary: Summary, central: Percentiles | None) -> Iterator[Figure]:
@@ -202,7 +201,7 @@ def _peaks(
 
 
 def _spreads(jobs: Sequence[Job], run: Run) -> tuple[float | None, float | None]:
-    judged, own = judge(jobs, run.connectors), own_jobs(run)
+    judged, own = judge(jobs, run.connectors), accepted_jobs(run)
     spreads = [judged[each.id].spread for each in jobs if each.id in own and each.id in judged]
     return (max(spreads), fmean(spreads)) if spreads else (None, None)
 

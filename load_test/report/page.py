@@ -33,8 +33,9 @@ _NOTES: Final = {
     "floor": "the best that is possible: for vehicles, one first-come-first-served queue in front "
     "of all connectors, for the same arrivals and sessions; for substations, one who knows every "
     "load as it truly is, routing the same jobs at the same times, and for their shares, the "
-    "connectors. Another order than first come, first served can meet more demands than the floor, "
-    "at the price of longer waits",
+    "connectors. For demands and energy it is an upper bound in hindsight, by linear programming, "
+    "where vehicles leave and scipy is installed; else an order that is not first come, first "
+    "served can meet more demands than the floor, at the price of longer waits",
     "due": "when the schedule wanted a request to be sent; latencies count from then, however "
     "late it was sent, so no wait is left out because the one before it was long",
     "demand met": "less than 0.1 kWh, and less than 1 %, of the energy requested was missing "

@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from grid.errors import ConfigurationError
 from load_test.records import Answer, Job, Substation
-from load_test.report.figures import Figure, own_jobs
-from load_test.summary import Run, Summary
+from load_test.report.figures import Figure
+from load_test.summary import Run, Summary, accepted_jobs
 
 KIND: Final = "load_test run"
 VERSION: Final = 1
@@ -73,7 +73,7 @@ def recorded(
     speed: float,
 ) -> Recorded:
     """Return a run as it is written."""
-    own = own_jobs(run)
+    own = accepted_jobs(run)
     return Recorded(
         kind=KIND,
         version=VERSION,

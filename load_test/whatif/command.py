@@ -7,6 +7,7 @@ import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -24,6 +25,8 @@ from load_test.whatif.latencies import NONE, measured
 from load_test.whatif.replay import Chosen, World, chosen, replayed
 from load_test.whatif.source import Recording
 from load_test.whatif.table import Agreement, Column, agreement, column, mean_of, table
+from scheduling.order import DEFAULT as DEFAULT_ORDER
+from scheduling.order import ORDERS
 from scheduling.policies import DEFAULT
 
 _EXAMPLES: Final = """
@@ -124,6 +127,19 @@ def _add_source(parser: argparse.ArgumentParser, url: str) -> None:
         "--was", choices=tuple(POLICIES), default=DEFAULT, help=f"the policy (default {DEFAULT})"
     )
     group.add_argument(
+        "--order",
+        choices=tuple(ORDERS),
+        default=DEFAULT_ORDER,
+        help=f"the dispatcher's ORDER, in all columns (default {DEFAULT_ORDER})",
+    )
+    group.add_argument(
+        "--charge-speed",
+        type=float,
+        default=1.0,
+        metavar="N",
+        help="the dispatcher's CHARGE_SPEED (default 1)",
+    )
+    group.add_argument(
         "--nobody-ahead", action="store_true", help="the dispatcher had SEND_AHEAD=false"
     )
     group.add_argument(
@@ -134,6 +150,8 @@ def _add_source(parser: argparse.ArgumentParser, url: str) -> None:
 def _recording(given: argparse.Namespace, environ: Mapping[str, str]) -> Recording:
     if given.draws < 1:
         raise ConfigurationError(f"--draws must be at least 1, got {given.draws}")
+    if not (isfinite(given.charge_speed) and given.charge_speed > 0):
+        raise ConfigurationError(f"--charge-speed must be above 0, got {given.charge_speed:g}")
     check_folder(given.json, "--json")
     if given.source is not None:
         if given.since or given.until:
@@ -148,7 +166,7 @@ def _compare(given: argparse.Namespace, recording: Recording) -> int:
     if not found.jobs:
         raise ConfigurationError("there is no job that has ended: nothing can be replayed")
     were = _sites(recording.substations, found.jobs, given.connectors_were)
-    ideal = World(were, NONE, given.period, not given.nobody_ahead)
+    ideal = World(were, NONE, given.period, not given.nobody_ahead, given.charge_speed)
     world = replace(ideal, latencies=measured(found.jobs, ideal.places))
 
     def draws(name: str, policy: str, in_world: World) -> list[Column]:
@@ -156,7 +174,7 @@ def _compare(given: argparse.Namespace, recording: Recording) -> int:
         for number in range(given.draws):
             # the same draws for all, so that none depends on those before it
             random = Random(given.seed + number)  # noqa: S311  # repeatable, not secret
-            gone = replayed(found.jobs, in_world, policy, random)
+            gone = replayed(found.jobs, in_world, policy, random, ORDERS[given.order]())
             impossible = len(found.jobs) - len(gone)
             made.append(column(name, gone, in_world.sites, impossible, recording.speed))
         return made

@@ -44,6 +44,9 @@ NOT_RUN: Final[Mapping[str, str]] = {
     "python -m load_test replay sessions.csv.gz --charge-speed 1 --stretch 0.05 --virtual 3x10": (
         SESSIONS
     ),
+    "python -m load_test replay sessions.csv.gz --virtual 30 --utilisation 0.9,1.1,1.3": SESSIONS,
+    "python -m load_test replay sessions.csv.gz --virtual 3x10 --order deadline,fifo "
+    "--json orders.json": SESSIONS,
     'make parked ARGS="show ID"': PARKED,
     'make parked ARGS="replay ID"': PARKED,
     'make parked ARGS="discard ID --yes"': PARKED,

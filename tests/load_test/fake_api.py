@@ -84,7 +84,8 @@ class FakeApi:
                 problem, status=int(says) if says != "drop" else 500, headers=headers
             )
         number = len(self.jobs)
-        job = self.take(f"job{number}")
+        asked = {"requested_at": time.time(), **self.posts[-1]["body"]}
+        job = self.take(f"job{number}", request={"id": f"job{number}", **asked})
         if number in self._lose:
             job.update(status="charging", times={**job["times"], "completed": None})
         details = {"routed_to": job["substation"], "loads": dict.fromkeys(NAMES, 0), "reason": None}

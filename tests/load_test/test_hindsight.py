@@ -14,7 +14,7 @@ from load_test.central import served
 from load_test.hindsight import bound
 from load_test.measures import measure
 from load_test.records import Job
-from load_test.stays import Stay, stays
+from load_test.stays import Stay, slot_for, stays
 from tests.examples import examples
 
 HOUR = 3600.0
@@ -146,6 +146,17 @@ def test_bound_in_windows_loses_nothing_where_none_stays_across() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hindsight, "MAX_VARIABLES", 100)
         assert bound(days, 1, exact=True) == pytest.approx(whole)
+
+
+def test_slots_are_as_long_as_the_sessions_and_the_stays_allow() -> None:
+    """Half an hour of the vehicles' time; less for short sessions, more for very many stays."""
+    usual = [stay(0, 4, 2)]
+    assert slot_for(usual, 1.0) == 1800
+    assert slot_for(usual, 3600.0) == 0.5
+    assert slot_for([stay(0, 1, 1 / 60)], 1.0) == 60
+    assert slot_for([stay(0, 1000, 1 / 60)] * 1000, 1.0) == 36_000
+    assert slot_for([stay(0, inf, 0)], 2.0) == 900
+    assert slot_for([], 1.0) == 1800
 
 
 def test_stays_are_those_of_the_jobs() -> None:

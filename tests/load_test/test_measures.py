@@ -56,6 +56,20 @@ def test_measures_of_a_small_run_are_those_counted_by_hand() -> None:
     assert found.fairness_substations == pytest.approx(180**2 / (2 * (120**2 + 60**2)))
 
 
+def test_fairness_among_tenants_is_of_the_energy_that_they_got() -> None:
+    """One got all of 20 kWh, the other half of 20: of jobs without a tenant nothing is said."""
+    jobs = [
+        job("1", 0, 60, tenant="buses"),
+        job("2", 0, 60, tenant="buses"),
+        job("3", 0, 60, tenant="taxis"),
+        job("4", 0, 60, departs=0.0, tenant="taxis"),
+        job("5", 0, 60, departs=0.0),
+    ]
+    found = measure(jobs, {each.id for each in jobs}, ())
+    assert found.fairness_tenants == pytest.approx(1.5**2 / (2 * 1.25))
+    assert measure(jobs[-1:], {"5"}, ()).fairness_tenants is None
+
+
 def test_measures_count_minutes_as_they_pass_for_the_vehicles() -> None:
     """At a speed of 60, half a minute of overload is half an hour."""
     jobs = [job("1", 0, 60), job("2", 30, 90)]
@@ -87,6 +101,9 @@ def test_sessions_above_an_operators_limit_are_overload() -> None:
         (job("1", 0, 60, requested_kwh=None), 1.0, True),
         (job("1", 0, 0), 1.0, True),
         (job("1", 0, 30, status=State.CANCELLED, delivered_kwh=5.0), 0.5, False),
+        (job("1", 0, 30, departs=30.0, delivered_kwh=5.0), 0.5, False),  # ended by the departure
+        (job("1", 0, 60, departs=60.0, delivered_kwh=9.95), 0.995, True),
+        (job("1", 0, 60, departs=30.0, delivered_kwh=10.0), 0.5, False),  # it went on after it
         (job("1", 0, 30, status=State.EXPIRED, charging=None), 0.0, False),
         (job("1", 0, 30, status=State.CHARGING, ended=None), 0.0, False),
     ],
@@ -158,6 +175,17 @@ def test_central_queue_serves_the_jobs_as_long_as_they_took() -> None:
     assert [found[number].charging for number in "124"] == [0, 10, 20]
     assert (found["3"].status, found["3"].charging, found["3"].ended) == (State.EXPIRED, None, 15)
     assert "5" not in found
+
+
+def test_central_queue_ends_a_session_at_the_departure() -> None:
+    """It has then delivered its share, and the next begins; a cut one is whole where it can be."""
+    cut = job("1", 0, 6, departs=6.0, delivered_kwh=6.0)
+    assert cut.whole_seconds == 10
+    first, second = served([job("0", 0, 4), cut], 1)
+    assert (first.ended, second.charging, second.ended) == (4, 4, 6)
+    assert second.delivered_kwh == pytest.approx(2)
+    (alone,) = served([replace(cut, departs=20.0)], 1)
+    assert (alone.ended, alone.delivered_kwh) == (10, 10)
 
 
 def test_central_queue_estimates_the_sessions_that_never_began() -> None:

@@ -11,6 +11,7 @@ import pytest
 from grid.events import State
 from load_test.forecasts import Forecast
 from load_test.records import Answer, Job
+from load_test.stays import Bound
 from load_test.summary import Run, summarise
 from load_test.waits import Percentiles
 
@@ -147,6 +148,22 @@ def test_report_tells_of_demands_where_vehicles_leave() -> None:
     assert summary.energy_delivered == pytest.approx((1 + 1.5 / 2.98) / 2)
     assert "demands met            50.0 %, energy delivered 75.2 %" in summary.as_table()
     assert "demands met" not in summarise(run(answers, [done("1", "s1", 1)])).as_table()
+    assert "possible at most" not in summary.as_table()
+
+
+def test_report_shows_what_was_possible_and_fairness_among_tenants() -> None:
+    """Where it is known: beside what was reached, and in the JSON."""
+    jobs = [
+        replace(done("1", "s1", 100), requested_kwh=10.0, departs=104.0, tenant="buses"),
+        replace(done("2", "s2", 100), requested_kwh=10.0, departs=101.52, tenant="taxis"),
+    ]
+    summary = summarise(run([accepted(job.id) for job in jobs], jobs), Bound(0.991, 0.957))
+    assert "fairness 0.902, among tenants 0.902" in summary.as_table()
+    assert "possible at most       99.1 %, energy delivered 95.7 %, in hindsight" in (
+        summary.as_table()
+    )
+    values = summary.as_json()
+    assert (values["most_demands_met"], values["most_energy_delivered"]) == (0.991, 0.957)
 
 
 def test_report_of_nothing_accepted_is_a_failure() -> None:

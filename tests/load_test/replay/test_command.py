@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -32,6 +34,8 @@ async def test_replay_sends_each_session_once_and_follows_it_to_its_end(table: P
     assert "2 sessions of 0.0 days, replayed within 100.0 ms" in err
     assert "the substations need CHARGE_SPEED=36000" in err
     assert "requests               2" in out
+    assert "demands met            100.0 %, energy delivered 100.0 %, fairness 1.000" in out
+    assert "possible at most       100.0 %, energy delivered 100.0 %, in hindsight" in out
     bodies = [post["body"] for post in fake.posts]
     assert [body["vehicle_id"] for body in bodies] == ["1_39", "2_39"]
     first, second = (datetime.fromisoformat(body["departure_time"]) for body in bodies)
@@ -64,6 +68,7 @@ def test_replay_in_virtual_time_needs_no_system(
     assert cli.main(["replay", str(table), "--virtual", "1x1", "--stretch", "0.5"], {}) == cli.OK
     shown = " ".join(capsys.readouterr().out.split())
     assert "longest wait 500.0 ms 500.0 ms" in shown  # for half an hour
+    assert "possible at most: demands met 100.0 %, energy delivered 100.0 %" in shown
 
 
 def test_replay_compares_orders_beside_the_bound(
@@ -93,6 +98,28 @@ def test_replay_compares_orders_without_a_bound(
     _, first, second = capsys.readouterr().out.splitlines()
     assert first.split()[:3] == ["2", "fifo", "100.0"]
     assert second.split()[0] == "laxity"
+
+
+def test_replay_without_scipy_leaves_out_only_the_bound(table: Path) -> None:
+    """The error says what to install, or to leave out; the orders are compared without it."""
+    hide = "import sys; sys.modules['scipy.optimize'] = None; from load_test.cli import main; "
+    for more, status, words in (
+        ([], cli.USAGE, "needs scipy: pip install scipy, or --slot 0 to leave it out"),
+        (["--slot", "0"], cli.OK, ""),
+    ):
+        run = subprocess.run(  # noqa: S603
+            [
+                sys.executable, "-c", f"{hide}sys.exit(main(sys.argv[1:], {{}}))",
+                "replay", str(table), "--virtual", "1x1", "--order", "fifo", *more,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )  # fmt: skip
+        assert run.returncode == status, run.stderr
+        assert words in run.stderr
+        assert bool(run.stdout) == (status == cli.OK)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from load_test.central import served
 from load_test.hindsight import bound
 from load_test.measures import measure
 from load_test.replay import virtual
-from load_test.replay.orders import BOUND, Comparison, Row, table
+from load_test.replay.orders import BOUND, Comparison, Row, lines
 from load_test.replay.plan import Replay
 from load_test.replay.sessions import Session
 from scheduling.order import ORDERS
@@ -103,11 +103,25 @@ def test_table_shows_rows_of_one_utilisation_together() -> None:
         Row(0.9, "fifo", 0.908, 0.9, 0.95, None, 60.0, 7200.0),
         Row(1.1, "fifo", 0.5, 0.6, 0.7, None, 90.0, 10.0),
     ]
-    lines = [" ".join(line.split()) for line in table(rows).splitlines()]
-    assert lines == [
+    shown = [" ".join(line.split()) for line in lines(rows)]
+    assert shown == [
         "utilisation order demands met energy delivered fairness mean wait longest wait",
         "0.9 at most 100.0 % 97.0 % – – –",
         "fifo 90.8 % 90.0 % 0.950 1.0 min 2.0 h",
         "1.1 fifo 50.0 % 60.0 % 0.700 1.5 min 10.00 s",
     ]
     assert rows[0].as_json()["fairness_vehicles"] is None
+
+
+def test_table_shows_fairness_among_tenants_where_there_are_some() -> None:
+    """Both ask for as much, and half of those of one leave without any."""
+    sessions = [
+        Session(HOUR * at, HOUR * (at + stay), 7.4, tenant=tenant)
+        for at in range(0, 40, 4)
+        for stay, tenant in ((4, "buses"), (4, "buses"), (4, "taxis"), (1.5, "taxis"))
+    ]
+    comparison = replace(compared(sessions, (1,), "laxity"), best=None)
+    head, line = lines(rows := list(comparison.rows(None)), tenants=True)
+    assert head.split()[-6:] == ["fairness", "tenants", "mean", "wait", "longest", "wait"]
+    assert rows[0].fairness_tenants is not None
+    assert f"{rows[0].fairness_tenants:.3f}" in line

@@ -37,6 +37,19 @@ def test_sessions_have_the_columns_of_sustaingym_or_acn_data() -> None:
     assert read(ACN) == [replace(SESSIONS[0], id="1")]
 
 
+def test_sessions_of_tenants_request_for_them() -> None:
+    """By the column that names them; one that no request can carry is refused."""
+    table = "arrival,departure,kWhDelivered,user\n2019-05-01T16:00,2019-05-01T17:00,7.4,%s\n"
+    (request,) = REPLAY.requests(read(table % "buses", {"tenant": "user"}))
+    assert request.body["tenant"] == "buses"
+    REPLAY.check([request])
+    (nobody,) = REPLAY.requests(read(table % "", {"tenant": "user"}))
+    assert "tenant" not in nobody.body
+    (wrong,) = REPLAY.requests(read(table % "no one", {"tenant": "user"}))
+    with pytest.raises(ConfigurationError, match=r"a tenant must be 1 to 64 letters.*'no one'"):
+        REPLAY.check([wrong])
+
+
 def test_sessions_may_have_columns_of_any_name() -> None:
     """A depot's own table is read by the names given."""
     table = "came,left,kwh\n2019-05-01T16:00:00Z,2019-05-01T17:00:00Z,14.8\n"

@@ -203,6 +203,17 @@ def test_vehicle_that_has_left_is_dropped_wherever_it_waits() -> None:
         assert outcome.stations == [0, None if waits else 0, 0]
 
 
+def test_session_ends_at_the_departure_and_its_connector_is_free() -> None:
+    """The first is cut at 3 s, the second begins then; one that stays charges for all its time."""
+    trace = Trace([0.0, 0.0], [5.0, 5.0])
+    leaving = [*needs([0.0], departs_at=3.0), *needs([0.1], departs_at=9.0)]
+    setting = Setting((1,), 0.0, event_latency=0.0, send_ahead=False)
+    policy = POLICIES["least-loaded"]()
+    outcome = Simulation(setting, trace, policy, Random(1), needs=leaving).run()  # noqa: S311
+    assert outcome.starts == [0, 3]
+    assert outcome.ends == [3, 8]
+
+
 def test_copies_of_substations_have_their_limits_and_rated_powers() -> None:
     """Two sessions are allowed at the first, and the second has power for one."""
     sites = [Site("a", 5, limit=2), Site("b", 5, rated_power_kw=20.0, background_power_kw=10.0)]

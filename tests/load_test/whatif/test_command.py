@@ -169,6 +169,7 @@ async def test_whatif_reads_the_jobs_of_the_running_api() -> None:
         (["RUN", "--without", "east"], "--without: there is no substation east"),
         (["RUN", "--without", "north,south,west"], "--without leaves no substation"),
         (["RUN", "--draws", "0"], "--draws must be at least 1, got 0"),
+        (["RUN", "--charge-speed", "0"], "--charge-speed must be above 0, got 0"),
         (["RUN", "--since", "2020-01-01"], "--since and --until are for the api"),
         (["RUN", "--json", "/nowhere/x.json"], "there is no folder /nowhere"),
         (["CSV"], "how many connectors north had is not known: give --connectors-were north=N"),
