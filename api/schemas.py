@@ -90,7 +90,6 @@ EXAMPLE: Final[JsonDict] = {
     "departure_time": "2030-05-01T08:00:00+02:00",
     "priority": 5,
     "eligible_substations": ["substation1", "substation2"],
-    "tenant": "buses",
     "max_wait_seconds": 1800,
 }
 

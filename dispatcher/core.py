@@ -458,6 +458,15 @@ class Core:
         if self._wait_queue and (settling or self._scheduler.capacity_left):
             for job in self._overflow.pop_due(self._prefetch, self._at.now):
                 self._requeue(job)
+        for job in self._overflow.pop_flood(self._prefetch, self._at.now, self._undelivered):
+            self._requeue(job)
+
+    def _undelivered(self) -> Counter[str]:
+        """Return how many jobs of each tenant wait, and are not delivered, as far as is known."""
+        if not self.open_jobs.complete:
+            return Counter()
+        waiting = self.open_jobs.waiting_by_tenant()
+        return waiting - Counter(job.requirements.tenant for job in self._jobs.values())
 
     def _arrange(self) -> None:
         """Arrange the waiting jobs anew, by when connectors are expected to be free."""

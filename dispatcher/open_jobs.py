@@ -6,12 +6,13 @@ from which the request can be read again.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
 from functools import partial
 from heapq import nsmallest
 from itertools import count
 from math import inf
+from sys import intern
 from typing import Any, Final
 
 from msgspec import Struct
@@ -69,6 +70,7 @@ class OpenJobs:
     def __init__(self, *, complete: bool = False) -> None:
         self._waiting: dict[str, int] = {}  # by id: the offset of the record that it was accepted
         self._assigned: dict[str, Assigned] = {}
+        self._tenants: dict[str, str] = {}  # by id, of the jobs whose request names one
         self._ended: OrderedDict[str, _End] = (
             OrderedDict()
         )  # what was told first is forgotten first
@@ -118,7 +120,8 @@ class OpenJobs:
         if kind in ENDED:
             self._apply(self._end, job, _End(kind in FINAL, replays, event.at))
         elif kind == QUEUED:
-            self._apply(self._queue, job, replays, _asked_at(event), offset)
+            asked_at, tenant = _asked_at(event), kinds.tenant(event.detail)
+            self._apply(self._queue, job, replays, asked_at, offset, tenant)
         elif kind == ASSIGNED and where:
             decision = _Decision(where, replays, _asked_at(event), event.at)
             self._apply(self._assign, job, decision, offset)
@@ -166,11 +169,18 @@ class OpenJobs:
         later, self._later_changes = self._later_changes, []
         self._waiting, self._assigned = earlier._waiting, earlier._assigned
         self._ended, self._replays = earlier._ended, earlier._replays
+        self._tenants = earlier._tenants
         self._requeued, self._numbers = earlier._requeued, earlier._numbers
         self._overtaking = earlier._overtaking
         self._complete = True
         for change in later:
             change()
+
+    def waiting_by_tenant(self) -> Counter[str]:
+        """Return how many jobs of each tenant wait; empty if no request names a tenant."""
+        if not self._tenants:
+            return Counter()
+        return Counter(self._tenants.get(job, "") for job in self._waiting)
 
     def is_waiting(self, job: str) -> bool:
         """Return whether a job is accepted and not assigned."""
@@ -278,9 +288,13 @@ class OpenJobs:
         for each in self._assigned.values():
             each.record, each.last = NOWHERE, NOWHERE
 
-    def _queue(self, job: str, replays: int, asked_at: float, offset: int) -> None:
+    def _queue(
+        self, job: str, replays: int, asked_at: float, offset: int, tenant: str = ""
+    ) -> None:
         if self.has_ended(job, replays, asked_at):
             return
+        if tenant:
+            self._tenants[job] = intern(tenant)
         self._ended.pop(job, None)  # it was parked or cancelled, and is replayed or requested anew
         if replays:
             self._replays[job] = max(replays, self.replays(job))
@@ -332,7 +346,7 @@ class OpenJobs:
 
     def _drop(self, job: str) -> None:
         tables: tuple[dict[str, Any], ...]
-        tables = self._waiting, self._assigned, self._replays, self._requeued
+        tables = self._waiting, self._assigned, self._replays, self._requeued, self._tenants
         for each in tables:
             each.pop(job, None)
 

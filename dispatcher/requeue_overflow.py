@@ -1,13 +1,16 @@
 """Chooses the waiting requests that are requeued to ``charge.requests``, behind the others. Pure.
 
-Requests that fit nowhere now must not keep out others that would fit. No request may be held until
-RabbitMQ's timeout for acknowledgements, and reclaimed jobs must not keep others from being
-reclaimed. A request is published again before its delivery is acknowledged. Its id identifies the
-copy, and a header says from which substation it was reclaimed.
+Requests that fit nowhere now must not keep out others that would fit. Those of a tenant that floods
+must not keep out those of others: by the event log it is known whether such are still to come. No
+request may be held until RabbitMQ's timeout for acknowledgements, and reclaimed jobs must not keep
+others from being reclaimed. A request is published again before its delivery is acknowledged. Its
+id identifies the copy, and a header says from which substation it was reclaimed.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from dispatcher.jobs import Job
@@ -16,6 +19,7 @@ from scheduling.wait_queue import WaitQueue
 HELD_FULL: Final = 0.9  # of the prefetch: above it, requests that fit nowhere keep out others
 SHARE: Final = 0.25  # of the prefetch, at once
 PAUSE_SECONDS: Final = 1.0  # between two times: a requeued request may still fit nowhere
+FLOOD_PAUSE_SECONDS: Final = 0.25  # between two times, while requests of others are still to come
 RECLAIMED_SECONDS: Final = 5.0  # for a reclaimed job to be assigned while there is capacity
 MAX_HELD_SECONDS: Final = 1200.0  # RabbitMQ's consumer_timeout is 30 minutes by default
 
@@ -25,7 +29,7 @@ class RequeueOverflow:
 
     def __init__(self, wait_queue: WaitQueue[Job]) -> None:
         self._wait_queue = wait_queue
-        self._due_at = self._look_at = 0.0
+        self._due_at = self._look_at = self._flood_at = 0.0
 
     def pop_due(self, prefetch: int, now: float) -> list[Job]:
         """Remove and return jobs that fit nowhere, if they keep out others."""
@@ -34,6 +38,31 @@ class RequeueOverflow:
             self._due_at = now + PAUSE_SECONDS
             found += self._wait_queue.pop_last(max(1, int(SHARE * prefetch)))
         return found
+
+    def pop_flood(
+        self, prefetch: int, now: float, undelivered: Callable[[], Mapping[str, int]]
+    ) -> list[Job]:
+        """Remove and return jobs of tenants that hold more than their part and keep out others.
+
+        ``undelivered`` returns how many jobs of each tenant wait, and are not delivered yet.
+        """
+        queue = self._wait_queue
+        if len(queue) <= HELD_FULL * prefetch or now < self._flood_at:
+            return []
+        self._flood_at = now + PAUSE_SECONDS
+        if not (behind := undelivered()):
+            return []
+        held = Counter(_tenant(job) for job in queue)
+        part = len(queue) / len(held.keys() | behind.keys())
+        if not any(held[tenant] < part for tenant in behind):
+            return []
+        chosen: set[Job] = set()
+        for job in reversed(list(queue)):
+            if held[_tenant(job)] > part and len(chosen) < max(1, int(SHARE * prefetch)):
+                held[_tenant(job)] -= 1
+                chosen.add(job)
+        self._flood_at = now + FLOOD_PAUSE_SECONDS
+        return queue.pop_where(chosen.__contains__)
 
     def pop_held_too_long(self, now: float) -> list[Job]:
         """Remove and return the jobs that were held for too long."""
@@ -51,3 +80,7 @@ class RequeueOverflow:
         self._look_at = now + PAUSE_SECONDS
         latest = now - RECLAIMED_SECONDS
         return self._wait_queue.pop_where(lambda job: job.origin != "" and job.since <= latest)
+
+
+def _tenant(job: Job) -> str:
+    return job.requirements.tenant

@@ -17,6 +17,7 @@ from grid.events import CANCELLED, REQUEUED, SUBSTATIONS, Event, State, is_time
 from grid.messages import ChargeRequest, valid_substation_id
 
 _REQUESTED_AT: Final = "requested_at"  # in a request, and in each decision
+_TENANT: Final = "tenant"
 _READ_TO: Final = "read_to"
 _DISPATCHER: Final = "dispatcher"
 _ROWS: Final = "substations"
@@ -63,6 +64,12 @@ def requested_at(detail: Mapping[str, Any]) -> float | None:
     """Return when a job was requested, in Unix seconds, by its request or its decision."""
     found = detail.get(_REQUESTED_AT)
     return found if is_time(found) else None
+
+
+def tenant(detail: Mapping[str, Any]) -> str:
+    """Return whose a request is, in its queued event; empty if it names no tenant."""
+    found = detail.get(_TENANT)
+    return found if isinstance(found, str) else ""
 
 
 def decision_in(detail: Mapping[str, Any]) -> Mapping[str, Any] | None:

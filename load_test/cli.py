@@ -11,7 +11,7 @@ from random import Random
 from typing import Final
 
 from grid.errors import ConfigurationError, GridError
-from load_test import live, options, simulation
+from load_test import flood, live, options, simulation
 from load_test.plans import file
 from load_test.plans.plan import Plan
 from load_test.plans.schedule import DEFAULT_RATE, DEFAULT_REQUESTS, SCHEDULES
@@ -36,6 +36,7 @@ examples:
   python -m load_test whatif --help                         what would have happened, and what did
   python -m load_test compare A/run.json B/run.json         two reports side by side
   python -m load_test simulate --help                       policies compared in virtual time
+  python -m load_test flood                                 the wait beside a client that floods
 {options.ENVIRONMENT}"""
 # options of a schedule, and its fields
 _FIELDS: Final[Mapping[str, str]] = {
@@ -81,6 +82,7 @@ _COMMANDS: Final[dict[str, Callable[[Sequence[str], Mapping[str, str]], int]]] =
     "whatif": whatif.main,
     "compare": lambda argv, _: compare.main(argv),
     "simulate": lambda argv, _: simulation.main(argv),
+    "flood": flood.main,
 }
 
 

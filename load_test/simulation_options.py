@@ -86,7 +86,7 @@ def _add_demand(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--session",
-        type=_durations,
+        type=durations,
         metavar="SECONDS",
         help="mean of exponential sessions, or LOW-HIGH for uniform ones (default 3.5)",
     )
@@ -201,7 +201,8 @@ def policies(text: str) -> list[str]:
     return names
 
 
-def _durations(text: str) -> Durations:
+def durations(text: str) -> Durations:
+    """Return the mean of exponential sessions, or LOW-HIGH of uniform ones."""
     limits = _RANGE.fullmatch(text)
     return Durations(float(limits[1]), float(limits[2])) if limits else Durations(float(text))
 

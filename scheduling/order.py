@@ -186,7 +186,7 @@ class DeadlineOrder:
             planned: list[int] = []
             unbound: list[tuple[float, float, str, int]] = []
             for number in members:
-                (_, _, requested_at, job), _, _, departs_at, seconds, *_, tag = jobs[number]
+                (_, _, requested_at, job), _, _, departs_at, seconds, _, _, _, tag = jobs[number]
                 latest_start = departs_at - seconds
                 if latest_start < inf:
                     if latest_start >= now:
@@ -196,9 +196,7 @@ class DeadlineOrder:
                 else:
                     unbound.append((tag, requested_at, job, number))
                     found[number] = (negative, UNBOUND, tag, requested_at, job)
-            # in the order of their tags: a tenant that floods waits for so long by itself
-            if any(each[1] + due_after <= now for each in unbound):
-                unbound.sort()
+            unbound.sort()
             due_at = -inf
             for tag, requested_at, job, number in unbound:
                 if requested_at + due_after > now:
@@ -239,7 +237,7 @@ class _Connectors:
         kept: set[int] = set()
         longest: list[tuple[float, float, int, int]] = []  # a heap of those kept
         for number in sorted(numbers, key=lambda each: jobs[each].departs_at):
-            _, _, power_kw, departs_at, seconds, *_ = jobs[number]
+            _, _, power_kw, departs_at, seconds = jobs[number][:5]
             at, connector = self._first()
             if at + seconds > departs_at:
                 if not longest or longest[0][:2] >= (-seconds, seconds * power_kw):

@@ -47,7 +47,8 @@ class Scheduler(Generic[W]):
     While at least as many others wait as there are substations, one job is dispatched ahead to each
     that is full and whose sessions are brief: it begins there as soon as a connector is free,
     without waiting for the event of that; and whichever connector is free first, some job
-    is left for it. Without ``send_ahead`` all wait centrally. For the first job that is overtaken
+    is left for it. Without ``send_ahead`` all wait centrally; so they do while tenants share:
+    jobs of one that floods would be ahead of those of others. For the first job that is overtaken
     for long, since it needs more power than is free anywhere, a substation is reserved. Only jobs
     that ``reserve`` is for take the connectors that it keeps free. Without
     ``explain``, as for a simulation, explanations are empty: they take longer than the decisions.
@@ -70,6 +71,7 @@ class Scheduler(Generic[W]):
         self._send_ahead = send_ahead
         self._reservation: Reservation[W] = Reservation(table)
         self._reserve = reserve
+        self._may_send_ahead = send_ahead
         self._full: bool | None = None  # no capacity, be it ahead or not, when last looked
         self.capacity_left = True  # after the last pass, for a usual job that none waiting can use
 
@@ -85,6 +87,7 @@ class Scheduler(Generic[W]):
         if not queue:
             self._reservation.release()
             return []
+        self._may_send_ahead = self._send_ahead and not queue.is_shared
         opened, full_before, self._full = self._table.take_opened(now), self._full, None
         opened = self._reservation.review(queue, now) or opened
         if not opened and full_before is not None and self._ahead(len(queue) - 1) <= full_before:
@@ -174,7 +177,7 @@ class Scheduler(Generic[W]):
 
     def _ahead(self, others: int) -> bool:
         """Return whether enough others wait for one job to be dispatched ahead."""
-        return self._send_ahead and others >= len(self._table)
+        return self._may_send_ahead and others >= len(self._table)
 
 
 def _with_note(assignment: Assignment[W], note: str) -> Assignment[W]:

@@ -77,6 +77,11 @@ class WaitQueue(Generic[W]):
         """Return the jobs, in their order."""
         return (each.job for each in self._entries)
 
+    @property
+    def is_shared(self) -> bool:
+        """Return whether jobs of several tenants waited since it was empty."""
+        return self._tenant is None and bool(self._entries)
+
     def add(self, job: W) -> None:
         """Add a job, at the place of its turn."""
         needs = job.requirements

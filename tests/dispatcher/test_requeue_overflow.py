@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from dispatcher.open_jobs import OpenJobs
 from dispatcher.requeue_overflow import MAX_HELD_SECONDS, PAUSE_SECONDS
-from grid import topology
+from grid import kinds, topology
 from grid.amqp import Outcome
-from tests.dispatcher.harness import PREFETCH, Harness, body, confirming
+from grid.messages import ChargeRequest
+from tests.dispatcher.harness import AT, PREFETCH, Harness, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -190,3 +192,72 @@ async def test_core_keeps_request_waiting_when_its_requeue_is_refused() -> None:
     harness.read("s2")
     await turns()
     assert harness.publisher.routed() == [("j1", "s2")]
+
+
+def flooded(publisher: FakePublisher, held: int = PREFETCH, *, knows_all: bool = True) -> Harness:
+    """Return a harness whose only substation is full, and that has a flood of one tenant.
+
+    ``knows_all`` says whether all of the event log is read.
+    """
+    harness = Harness(publisher, "s1", connectors=1)
+    if knows_all:
+        harness.open_jobs.absorb(OpenJobs(complete=True))
+    harness.now = 10.0
+    harness.read("s1", load=1)
+    harness.fail_page("s1")
+    for number in range(held):
+        accept(harness, f"p{number:02}", "flood")
+        harness.queue.bring(body(f"p{number:02}", tenant="flood"), f"p{number:02}")
+    return harness
+
+
+def accept(harness: Harness, job: str, tenant: str | None) -> None:
+    """Have the event log say that a job was accepted."""
+    request = ChargeRequest(job, AT - 1, tenant=tenant)
+    harness.open_jobs.take(kinds.queued(request), harness.position)
+
+
+@pytest.mark.parametrize("tenant", ["small", None])
+async def test_core_requeues_a_flood_that_keeps_out_another_tenant(tenant: str | None) -> None:
+    """The last of its jobs go behind, until that of the other is delivered, which is next."""
+    harness = flooded(confirming())
+    await turns()
+    assert requeue_overflow(harness) == [], "all that wait are the flood's"
+    accept(harness, "small", tenant)
+    harness.now += PAUSE_SECONDS
+    harness.shell.tick()
+    await turns()
+    assert requeue_overflow(harness) == ["p15", "p16", "p17", "p18", "p19"]
+    for job in ("p15", "p16", "p17", "small"):
+        of = tenant if job == "small" else "flood"
+        harness.queue.bring(body(job, tenant=of), job)
+    harness.now += PAUSE_SECONDS
+    harness.shell.tick()
+    await turns()
+    assert len(requeue_overflow(harness)) == 5, "it is delivered"
+    harness.read("s1", load=0)
+    await turns()
+    assert harness.routed() == ["small"]
+
+
+async def test_core_requeues_no_tenant_that_holds_its_part() -> None:
+    """Two that flood hold as much as each other, however many are behind."""
+    harness = flooded(confirming(), PREFETCH // 2)
+    for number in range(PREFETCH // 2):
+        accept(harness, f"q{number:02}", "other")
+        harness.queue.bring(body(f"q{number:02}", tenant="other"), f"q{number:02}")
+    for number in range(100):
+        accept(harness, f"behind{number}", "flood" if number % 2 else "other")
+    await turns()
+    assert harness.core.waiting == PREFETCH
+    assert requeue_overflow(harness) == []
+
+
+async def test_core_requeues_no_flood_while_others_behind_are_unknown() -> None:
+    """Without all of the event log, it is not known whether others wait."""
+    harness = flooded(confirming(), knows_all=False)
+    await turns()
+    accept(harness, "small", "small")
+    harness.now += PAUSE_SECONDS
+    harness.shell.tick()
+    assert requeue_overflow(harness) == []

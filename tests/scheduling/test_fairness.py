@@ -76,7 +76,7 @@ def test_tenant_alone_is_served_in_the_order_of_its_requests(
         queue.add(job)
         if random.random() < 0.3:
             queue.add(serve(queue))
-    assert [each.requirements.requested_at for each in queue] == sorted(times)
+    assert [each.requirements.rank[2] for each in queue] == sorted(times)
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=lambda each: each.name)
@@ -99,7 +99,7 @@ def test_jobs_of_a_tenant_keep_their_order_among_others(
         elif chance < 0.4:
             serve(queue)
     for tenant in "abc":
-        times = [each.requirements.requested_at for each in queue if each.tenant == tenant]
+        times = [each.requirements.rank[2] for each in queue if each.tenant == tenant]
         assert times == sorted(times)
 
 
@@ -154,7 +154,7 @@ def test_priorities_come_before_shares() -> None:
 def test_withdrawn_job_takes_nothing_of_its_tenants_share() -> None:
     """What is given back, cancelled or expired is not held against its tenant."""
     queue = queue_of(*(one("a", float(at)) for at in range(100)), one("b", 500.0))
-    removed = queue.pop_where(lambda job: 50 <= job.requirements.requested_at < 100)
+    removed = queue.pop_where(lambda job: 50 <= job.requirements.rank[2] < 100)
     assert len(removed) == 50
     for at in range(50):
         queue.add(one("a", 600.0 + at))
