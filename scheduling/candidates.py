@@ -411,28 +411,22 @@ class CandidateTable:
     def _most(
         self, state: SubstationState, now: float, *, events_stale: bool, unsteady: bool
     ) -> tuple[float, float]:
-        """Return the largest share at which it may be sent a job, and where others wait."""
+        """Return the largest share at which it may be sent a job, and the same while others wait.
+
+        Then one job may be dispatched ahead to a substation that is full. Not where an operator has
+        capped it: connectors are free there, and the job would be charged at once. Nor where
+        sessions take so long that a moment between two is nothing.
+        """
         places = capacity = state.places
         starting = unsteady and state.health.is_starting(now, self._slow_start)
         if starting:
             capacity = state.health.slow_start_limit(places, now, self._slow_start)
         if events_stale and not state.capped:
             capacity += state.ahead(self._period) * capacity / places
-        most = most_ahead = capacity / places
-        if not (events_stale or starting) and _may_dispatch_ahead(state):
-            most_ahead = (capacity + 1.0) / places
-        return most, most_ahead
+        session = state.session_seconds
+        brief = session is not None and session <= BRIEF_SECONDS
+        ahead = brief and not (events_stale or starting or state.capped)
+        return capacity / places, (capacity + ahead) / places
 
 
 _NONE_CURRENT: Final[NDArray[np.bool_]] = np.zeros(0, dtype=np.bool_)
-
-
-def _may_dispatch_ahead(state: SubstationState) -> bool:
-    """Return whether a job may be dispatched ahead to a substation that is full.
-
-    Not where an operator has capped it: connectors are free there, and the job would be charged at
-    once. Nor where sessions take so long that a moment between two is nothing.
-    """
-    session = state.session_seconds
-    brief = session is not None and session <= BRIEF_SECONDS
-    return brief and not state.capped
