@@ -8,9 +8,9 @@ method ``turns`` that returns a turn for each job that waits. The lowest is next
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
-from itertools import groupby
 from math import inf
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol, TypeAlias
@@ -178,10 +178,9 @@ class DeadlineOrder:
         self, jobs: Sequence[Requirements], free_at: Sequence[float], now: float
     ) -> Sequence[SortKey]:
         """Return the priority, the group, and the turn within that, of each job."""
-        connectors = _Connectors(free_at, now)
+        connectors = _Connectors(free_at[: len(jobs)], now)  # no job needs a later one
         found: list[SortKey] = [()] * len(jobs)
-        numbers = sorted(range(len(jobs)), key=lambda number: jobs[number].rank[0])
-        for negative, members in groupby(numbers, key=lambda number: jobs[number].rank[0]):
+        for negative, members in _by_priority(jobs):
             due_after = self._due_after[min(MAX_PRIORITY, max(0, int(-negative)))]
             planned: list[int] = []
             unbound: list[tuple[float, float, str, int]] = []
@@ -215,6 +214,14 @@ class DeadlineOrder:
                 else:
                     found[number] = (negative, POSSIBLE, seconds, requested_at, job)
         return found
+
+
+def _by_priority(jobs: Sequence[Requirements]) -> list[tuple[float, list[int]]]:
+    """Return the numbers of the jobs of each priority, by its negative; the highest first."""
+    found: defaultdict[float, list[int]] = defaultdict(list)
+    for number, job in enumerate(jobs):
+        found[job.rank[0]].append(number)
+    return sorted(found.items())
 
 
 class _Connectors:
