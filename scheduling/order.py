@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from heapq import heapify, heappop, heappush, heapreplace
+from functools import cached_property
+from heapq import heappop, heappush, heapreplace
 from math import inf
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol, TypeAlias
@@ -184,6 +185,7 @@ class DeadlineOrder:
             due_after = self._due_after[min(MAX_PRIORITY, max(0, int(-negative)))]
             planned: list[int] = []
             unbound: list[tuple[float, float, str, int]] = []
+            oldest = inf
             for number in members:
                 (_, _, requested_at, job), _, _, departs_at, seconds, *_, tag = jobs[number]
                 latest_start = departs_at - seconds
@@ -193,10 +195,11 @@ class DeadlineOrder:
                     else:
                         found[number] = (negative, LATE, latest_start, requested_at, job)
                 else:
+                    oldest = min(oldest, requested_at)
                     unbound.append((tag, requested_at, job, number))
                     found[number] = (negative, UNBOUND, tag, requested_at, job)
             # in the order of their tags: a tenant that floods waits for so long by itself
-            if any(each[1] + due_after <= now for each in unbound):
+            if oldest + due_after <= now:
                 unbound.sort()
             due_at = -inf
             for tag, requested_at, job, number in unbound:
@@ -225,12 +228,18 @@ def _by_priority(jobs: Sequence[Requirements]) -> list[tuple[float, list[int]]]:
 
 
 class _Connectors:
-    """When each connector is free, with what is planned on it."""
+    """When each connector is free, with what is planned on it; found when it is asked for."""
 
     def __init__(self, free_at: Sequence[float], now: float) -> None:
-        self._free_at = [max(now, at) for at in free_at]
-        self._heap = [(at, number) for number, at in enumerate(self._free_at)]
-        heapify(self._heap)
+        self._given, self._now = free_at, now
+
+    @cached_property
+    def _free_at(self) -> list[float]:
+        return [max(self._now, at) for at in self._given]
+
+    @cached_property
+    def _heap(self) -> list[tuple[float, int]]:
+        return [(at, number) for number, at in enumerate(self._free_at)]  # ascending: it is a heap
 
     def take(self, seconds: float) -> None:
         """Plan a session on the connector that is free first, whenever it ends."""
@@ -241,7 +250,7 @@ class _Connectors:
 
     def plan(self, numbers: Sequence[int], jobs: Sequence[Requirements]) -> set[int]:
         """Plan the most of these jobs that can be done by their departures; return which."""
-        if not self._heap:
+        if not (numbers and self._heap):
             return set(numbers)
         kept: set[int] = set()
         longest: list[tuple[float, float, int, int]] = []  # a heap of those kept
