@@ -24,11 +24,13 @@ from dispatcher.inputs import (
     EventWritten,
     Input,
     Moment,
+    OlderEventsRead,
     PublishResult,
     RequestDelivered,
     Route,
 )
 from dispatcher.metrics import Metrics
+from dispatcher.open_jobs import OpenJobs
 from dispatcher.standby import Standby
 from grid import topology
 from grid.messages import ChargeRequest
@@ -95,6 +97,7 @@ class Requests:
             prefetch=REQUESTS,
         )
         self._core.handle(Begin(), self._at)
+        self._core.handle(OlderEventsRead(OpenJobs(complete=True)), self._at)
         self._ids = map(str, count())
 
     def handle_next(self) -> None:

@@ -22,7 +22,10 @@ SAMPLED: Final = 0x01  # the flag by which a caller asks for its request to be r
 
 _VERSION: Final = "00"
 # a later version may have more after the flags, which is ignored
-_FORM: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+# ids of zeros only are not valid, nor is the version ff
+_FORM: Final = re.compile(
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
+)
 _STATE: Final = re.compile(r"[\x20-\x7e]*")
 
 Exemplar = dict[str, str]  # the labels by which a metric names a trace
@@ -110,9 +113,7 @@ def _read(value: object) -> tuple[str, str, int] | None:
     if not isinstance(value, str) or (found := _FORM.fullmatch(value.strip(" \t"))) is None:
         return None
     version, trace_id, span_id, flags, more = found.groups()
-    if version == "ff" or (version == _VERSION and more) or not int(trace_id, 16):
-        return None
-    return (trace_id, span_id, int(flags, 16)) if int(span_id, 16) else None
+    return None if version == _VERSION and more else (trace_id, span_id, int(flags, 16))
 
 
 def _state(value: object) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from scheduling.figures import DIGITS, FULL, Array, Figures, FigureTable, read_only
+from scheduling.figures import FULL, Array, Figures, FigureTable, read_only
 from scheduling.load_tracker import LoadTracker
 from scheduling.lowest import Lowest
 from scheduling.readings import LOAD
@@ -334,6 +334,8 @@ class CandidateTable:
         self._numbers = {name: number for number, name in enumerate(self.names)}
         self._figures = FigureTable(len(self.names))
         self.versions = [next(self._changes)] * len(self.names)
+        # of which revision of its state the figures of each last, but for its load; -1: of none
+        self._revisions = [-1] * len(self.names)
         self._utilisation = np.full(len(self.names), inf)
         self._lowest = Lowest(self._utilisation, LISTED)
         self._powered = False
@@ -346,93 +348,74 @@ class CandidateTable:
     def _write(self, number: int, state: SubstationState, now: float) -> None:
         self.versions[number] = next(self._changes)
         self._current_at = nan
+        before = self._figures.figures[number]
+        if state.revision == self._revisions[number]:
+            figures = before.loaded(state.places, state.load, state.power_kw)
+        else:
+            figures = self._figures_anew(number, state, now)
+        if figures == before:
+            return
+        self._figures.write(number, figures)
+        for (power_kw, ahead), (after, _) in self._kept.items():
+            after[number] = figures.after(power_kw, ahead=ahead)
+        self._utilisation[number] = utilisation = max(figures.share, figures.power)
+        self._lowest.update(number, utilisation)
+        self._opened = self._opened or figures.opens(before)
+        self._powered = self._powered or figures.rated < inf
+        if figures.rated != before.rated:
+            self._largest = None
+        if isnan(figures.asked_at):  # it may have been the last that could be read
+            self._current_until = -inf
+        else:
+            current_until = figures.asked_at + self.tracker.stale_after
+            self._current_until = min(self._current_until, current_until)
+
+    def _figures_anew(self, number: int, state: SubstationState, now: float) -> Figures:
+        """Return the figures of a substation, and note whether all but its load will last."""
         events_stale = state.events_stale(now)
         unsteady = state.health.unsteady(now, self._slow_start)
-        figures = self._figures_of(state, now, events_stale=events_stale, unsteady=unsteady)
-        before = self._figures.figures[number]
-        if figures != before:
-            self._figures.write(number, figures)
-            for (power_kw, ahead), (after, _) in self._kept.items():
-                after[number] = figures.after(power_kw, ahead=ahead)
-            self._utilisation[number] = utilisation = max(figures.share, figures.power)
-            self._lowest.update(number, utilisation)
-            self._opened = self._opened or figures.opens(before)
-            self._powered = self._powered or figures.rated < inf
-            if figures.rated != before.rated:
-                self._largest = None
-            if isnan(figures.asked_at):  # it may have been the last that could be read
-                self._current_until = -inf
-            else:
-                current_until = figures.asked_at + self.tracker.stale_after
-                self._current_until = min(self._current_until, current_until)
-        fades = events_stale and state.session_seconds is not None
-        if fades or unsteady or state.events_due is not None:
+        passing = unsteady or state.events_due is not None
+        if passing or (events_stale and state.session_seconds is not None):
             self._passing[state.substation] = state
-
-    def _figures_of(
-        self, state: SubstationState, now: float, *, events_stale: bool, unsteady: bool
-    ) -> Figures:
-        load = state.expected_load(now) if events_stale else state.load
-        places, power_kw = state.places, state.power_kw
-        blind = share = (load + 1.0) / places
-        if self.tracker.blocked_reason(state, now) is not None:
-            blind = share = inf
-        elif not state.consumers:
-            blind = inf
+        self._revisions[number] = -1 if passing or events_stale else state.revision
+        blocked = self.tracker.blocked_reason(state, now) is not None
         # here, too: `_current` looks again only when the page of another grows too old
-        if state.problem is not None or now - state.oldest > self.tracker.stale_after:
-            share = inf
+        unreadable = state.problem is not None or now - state.oldest > self.tracker.stale_after
         most, most_ahead = self._most(state, now, events_stale=events_stale, unsteady=unsteady)
-        rated, power, per_kw, background, headroom = inf, 0.0, 0.0, 0.0, -inf
-        if state.rated_power_kw is not None:
-            rated = state.rated_power_kw
-            power = round(share_of(power_kw, rated), DIGITS)
-            per_kw = 1.0 / rated if rated else 0.0
-            background = share_of(state.background_kw, rated)
-            headroom = rated - power_kw
-        return Figures(
-            share,
-            blind,
-            most,
-            most_ahead,
-            share if share <= most else inf,
-            share if share <= most_ahead else inf,
-            power,
-            per_kw,
-            background,
-            rated,
-            state.gauge(LOAD) or 0.0,
-            headroom,
-            load,
-            power_kw,
-            nan if state.problem is not None else state.oldest,
+        rated = state.rated_power_kw
+        lasting = Figures(
+            share=inf if blocked or unreadable else 0.0,
+            blind=inf if blocked or not state.consumers else 0.0,
+            most=most,
+            most_ahead=most_ahead,
+            per_kw=1.0 / rated if rated else 0.0,
+            background=0.0 if rated is None else share_of(state.background_kw, rated),
+            rated=inf if rated is None else rated,
+            gauge=state.gauge(LOAD) or 0.0,
+            asked_at=nan if state.problem is not None else state.oldest,
         )
+        load = state.expected_load(now) if events_stale else state.load
+        return lasting.loaded(state.places, load, state.power_kw)
 
     def _most(
         self, state: SubstationState, now: float, *, events_stale: bool, unsteady: bool
     ) -> tuple[float, float]:
-        """Return the largest share at which it may be sent a job, and where others wait."""
+        """Return the largest share at which it may be sent a job, and the same while others wait.
+
+        Then one job may be dispatched ahead to a substation that is full. Not where an operator has
+        capped it: connectors are free there, and the job would be charged at once. Nor where
+        sessions take so long that a moment between two is nothing.
+        """
         places = capacity = state.places
         starting = unsteady and state.health.is_starting(now, self._slow_start)
         if starting:
             capacity = state.health.slow_start_limit(places, now, self._slow_start)
         if events_stale and not state.capped:
             capacity += state.ahead(self._period) * capacity / places
-        most = most_ahead = capacity / places
-        if not (events_stale or starting) and _may_dispatch_ahead(state):
-            most_ahead = (capacity + 1.0) / places
-        return most, most_ahead
+        session = state.session_seconds
+        brief = session is not None and session <= BRIEF_SECONDS
+        ahead = brief and not (events_stale or starting or state.capped)
+        return capacity / places, (capacity + ahead) / places
 
 
 _NONE_CURRENT: Final[NDArray[np.bool_]] = np.zeros(0, dtype=np.bool_)
-
-
-def _may_dispatch_ahead(state: SubstationState) -> bool:
-    """Return whether a job may be dispatched ahead to a substation that is full.
-
-    Not where an operator has capped it: connectors are free there, and the job would be charged at
-    once. Nor where sessions take so long that a moment between two is nothing.
-    """
-    session = state.session_seconds
-    brief = session is not None and session <= BRIEF_SECONDS
-    return brief and not state.capped

@@ -10,6 +10,8 @@ from msgspec import Struct
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
+from scheduling.substation_state import share_of
+
 Array: TypeAlias = NDArray[np.float64]
 
 DIGITS: Final = 9  # of a share of power: two sums that differ beyond are equal
@@ -53,6 +55,29 @@ class Figures(Struct, frozen=True, gc=False):
     load: float = 0.0
     power_kw: float = 0.0
     asked_at: float = nan
+
+    def loaded(self, places: float, load: float, power_kw: float) -> Figures:
+        """Return the figures with another load and power; an infinite share stays infinite."""
+        share = blind = (load + 1.0) / places
+        if self.share == inf:
+            share = inf
+        return Figures(
+            share,
+            inf if self.blind == inf else blind,
+            self.most,
+            self.most_ahead,
+            share if share <= self.most else inf,
+            share if share <= self.most_ahead else inf,
+            0.0 if self.rated == inf else round(share_of(power_kw, self.rated), DIGITS),
+            self.per_kw,
+            self.background,
+            self.rated,
+            self.gauge,
+            -inf if self.rated == inf else self.rated - power_kw,
+            load,
+            power_kw,
+            self.asked_at,
+        )
 
     def after(self, power_kw: float, *, ahead: bool) -> float:
         """Return the utilisation with a job placed there; infinite without capacity for it."""

@@ -19,6 +19,7 @@ is the power of the jobs dispatched last, as many as are outstanding.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import count
 from math import inf
 from typing import Final
 
@@ -46,6 +47,7 @@ class LoadTracker:
         self.stale_after = stale_after
         self._default_connectors = default_connectors
         self._changed: dict[str, SubstationState] = {}
+        self._revisions = count()
         self._controls: dict[str, Control] = {}
         self._settled_at = -inf
         self.substations: dict[str, SubstationState] = {}
@@ -57,8 +59,8 @@ class LoadTracker:
             self._change(self.substations.pop(gone))
             self.former.add(gone)
         self.former -= connectors.keys()
-        for name, count in connectors.items():
-            known = count or self._default_connectors
+        for name, in_file in connectors.items():
+            known = in_file or self._default_connectors
             state = self.substations.setdefault(name, SubstationState(name, known))
             state.in_file = known
             self._change(state)
@@ -98,8 +100,12 @@ class LoadTracker:
         state = self.substations.get(substation)
         if state is None:
             return False
+        was_due = state.events_due is not None
         follows = apply_counts(state, counts)
-        self._change(state)
+        if was_due:
+            self._change(state)
+        else:
+            self._changed[substation] = state
         return follows
 
     def fail(self, substation: str, problem: str, now: float) -> None:
@@ -128,7 +134,7 @@ class LoadTracker:
 
     def dispatch(self, substation: str, now: float, power_kw: float = DEFAULT_POWER_KW) -> None:
         """Record that a job is being sent there whose session draws so much power."""
-        if (state := self._of(substation)) is None:
+        if (state := self._of_load(substation)) is None:
             return  # it has left; what may be there goes there all the same
         state.dispatched += 1
         state.sent_at.append(now)
@@ -139,7 +145,7 @@ class LoadTracker:
 
     def undo(self, substation: str) -> None:
         """Record that a job sent there did not arrive."""
-        if (state := self._of(substation)) is not None:
+        if (state := self._of_load(substation)) is not None:
             state.dispatched -= 1
             state.in_flight_kw.drop_newest()
             if state.sent_at:
@@ -266,7 +272,14 @@ class LoadTracker:
             self._change(state)
         return state
 
+    def _of_load(self, substation: str) -> SubstationState | None:
+        """Return a state of which nothing but its load and power is about to change."""
+        if (state := self.substations.get(substation)) is not None:
+            self._changed[substation] = state
+        return state
+
     def _change(self, state: SubstationState) -> None:
+        state.revision = next(self._revisions)
         self._changed[state.substation] = state
 
     def _apply_control(self, state: SubstationState) -> None:

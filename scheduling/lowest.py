@@ -29,11 +29,6 @@ class Lowest:
         self._known: dict[int, float] = {}  # the numbers of those that are kept, by place
         self._fill()
 
-    @property
-    def kept(self) -> int:
-        """Return how many numbers are kept in order."""
-        return len(self._kept)
-
     def places(self) -> list[int]:
         """Return the places of the lowest numbers, as many as there are at most ``count``."""
         return [place for _, place in self._kept[: self._count]]

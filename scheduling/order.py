@@ -8,9 +8,10 @@ method ``turns`` that returns a turn for each job that waits. The lowest is next
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from heapq import heapify, heappop, heappush, heapreplace
-from itertools import groupby
+from functools import cached_property
+from heapq import heappop, heappush, heapreplace
 from math import inf
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol, TypeAlias
@@ -178,13 +179,13 @@ class DeadlineOrder:
         self, jobs: Sequence[Requirements], free_at: Sequence[float], now: float
     ) -> Sequence[SortKey]:
         """Return the priority, the group, and the turn within that, of each job."""
-        connectors = _Connectors(free_at, now)
+        connectors = _Connectors(free_at[: len(jobs)], now)  # no job needs a later one
         found: list[SortKey] = [()] * len(jobs)
-        numbers = sorted(range(len(jobs)), key=lambda number: jobs[number].rank[0])
-        for negative, members in groupby(numbers, key=lambda number: jobs[number].rank[0]):
+        for negative, members in _by_priority(jobs):
             due_after = self._due_after[min(MAX_PRIORITY, max(0, int(-negative)))]
             planned: list[int] = []
             unbound: list[tuple[float, float, str, int]] = []
+            oldest = inf
             for number in members:
                 (_, _, requested_at, job), _, _, departs_at, seconds, _, _, _, tag = jobs[number]
                 latest_start = departs_at - seconds
@@ -194,9 +195,12 @@ class DeadlineOrder:
                     else:
                         found[number] = (negative, LATE, latest_start, requested_at, job)
                 else:
+                    oldest = min(oldest, requested_at)
                     unbound.append((tag, requested_at, job, number))
                     found[number] = (negative, UNBOUND, tag, requested_at, job)
-            unbound.sort()
+            # in the order of their tags: a tenant that floods waits for so long by itself
+            if oldest + due_after <= now:
+                unbound.sort()
             due_at = -inf
             for tag, requested_at, job, number in unbound:
                 if requested_at + due_after > now:
@@ -215,13 +219,27 @@ class DeadlineOrder:
         return found
 
 
+def _by_priority(jobs: Sequence[Requirements]) -> list[tuple[float, list[int]]]:
+    """Return the numbers of the jobs of each priority, by its negative; the highest first."""
+    found: defaultdict[float, list[int]] = defaultdict(list)
+    for number, job in enumerate(jobs):
+        found[job.rank[0]].append(number)
+    return sorted(found.items())
+
+
 class _Connectors:
-    """When each connector is free, with what is planned on it."""
+    """When each connector is free, with what is planned on it; found when it is asked for."""
 
     def __init__(self, free_at: Sequence[float], now: float) -> None:
-        self._free_at = [max(now, at) for at in free_at]
-        self._heap = [(at, number) for number, at in enumerate(self._free_at)]
-        heapify(self._heap)
+        self._given, self._now = free_at, now
+
+    @cached_property
+    def _free_at(self) -> list[float]:
+        return [max(self._now, at) for at in self._given]
+
+    @cached_property
+    def _heap(self) -> list[tuple[float, int]]:
+        return [(at, number) for number, at in enumerate(self._free_at)]  # ascending: it is a heap
 
     def take(self, seconds: float) -> None:
         """Plan a session on the connector that is free first, whenever it ends."""
@@ -232,7 +250,7 @@ class _Connectors:
 
     def plan(self, numbers: Sequence[int], jobs: Sequence[Requirements]) -> set[int]:
         """Plan the most of these jobs that can be done by their departures; return which."""
-        if not self._heap:
+        if not (numbers and self._heap):
             return set(numbers)
         kept: set[int] = set()
         longest: list[tuple[float, float, int, int]] = []  # a heap of those kept

@@ -80,6 +80,8 @@ class SubstationState:
 
     substation: str
     in_file: float
+    # another whenever more than its load and power may have changed
+    revision: int = field(default=0, compare=False)
     gauges: dict[str, Gauge] = field(default_factory=dict)
     oldest: float = -inf  # when the oldest of the gauges was asked for
     problem: str | None = NO_READING  # why its page gives no load

@@ -43,4 +43,4 @@ def test_lowest_keeps_few_when_all_numbers_are_equal() -> None:
         array[place] = place % 7
         lowest.update(place, array[place])
     assert lowest.places() == [0, 7, 14]
-    assert lowest.kept <= 10 * COUNT
+    assert len(lowest._kept) <= 10 * COUNT  # noqa: SLF001
