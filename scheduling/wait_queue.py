@@ -22,7 +22,7 @@ from scheduling.order import LaxityOrder, Order, Requirements, SortKey
 ARRANGED_SECONDS: Final = 1.0  # for so long the turns hold
 # Of the jobs and connectors, so many may come or go before the turns are asked for again: among a
 # thousand that takes longer than a decision.
-CHANGED_SHARE: Final = 1 / 16
+CHANGED_SHARE: Final = 1 / 8
 
 
 class Waiting(Protocol):

@@ -222,8 +222,8 @@ def test_wait_queue_is_due_when_a_share_has_changed() -> None:
     queue: WaitQueue[One] = WaitQueue(Ticket())
     for number in range(100):
         queue.add(one(str(number), departs_at=99.0))
-    queue.arrange([0.0] * 60, 10.0)  # a sixteenth of 160 jobs and connectors
-    for _ in range(9):
+    queue.arrange([0.0] * 60, 10.0)  # an eighth of 160 jobs and connectors
+    for _ in range(17):
         assert not queue.is_due(10.0)
         queue.pop_last(1)
     assert not queue.is_due(10.0)
