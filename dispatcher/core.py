@@ -161,7 +161,7 @@ class Core:
         self._scheduler: Scheduler[Job] = Scheduler(
             table, rules.policy, random, send_ahead=rules.send_ahead, reserve=rules.reserve
         )
-        self._wait_queue: WaitQueue[Job] = WaitQueue(rules.order, rules.weights)
+        self._wait_queue: WaitQueue[Job] = WaitQueue(rules.order, rules.weights, rules.charge_speed)
         self._jobs: dict[str, Job] = {}  # in hand, by id
         self._placed: list[Job] = []  # assigned, and published by the next Route
         self._publishing: Counter[str] = Counter()  # jobs without a confirm, by substation

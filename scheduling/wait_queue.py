@@ -19,7 +19,7 @@ from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 from scheduling.fairness import BURST_HOURS, FairShares
 from scheduling.order import LaxityOrder, Order, Requirements, SortKey
 
-ARRANGED_SECONDS: Final = 1.0  # for so long the turns hold
+ARRANGED_SECONDS: Final = 1.0  # of charging: for so long the turns hold
 # Of the jobs and connectors, so many may come or go before the turns are asked for again: among a
 # thousand that takes longer than a decision.
 CHANGED_SHARE: Final = 1 / 8
@@ -51,12 +51,17 @@ class _Entry(NamedTuple, Generic[W]):
 class WaitQueue(Generic[W]):
     """Jobs in the order of their turn; of equal turns the first stays first.
 
-    ``weights`` are the shares of the tenants, where they are not 1.
+    ``weights`` are the shares of the tenants, where they are not 1. ``charge_speed`` is how many
+    seconds of charging pass in one: the turns are asked for so much more often.
     """
 
     def __init__(
-        self, order: Order | None = None, weights: Mapping[str, float] = MappingProxyType({})
+        self,
+        order: Order | None = None,
+        weights: Mapping[str, float] = MappingProxyType({}),
+        charge_speed: float = 1.0,
     ) -> None:
+        self._arranged_seconds = ARRANGED_SECONDS / charge_speed
         self._order: Order = order or LaxityOrder()
         self._all_share = not getattr(self._order, "by_departure", True)
         self._shares = FairShares(weights)
@@ -110,7 +115,7 @@ class WaitQueue(Generic[W]):
         if not (self._departing and self._order.varies):
             return False  # they are in their order in any case
         allowed = CHANGED_SHARE * (len(self._entries) + len(self._free_at))
-        return self._changes >= allowed or not 0 <= now - self._arranged_at < ARRANGED_SECONDS
+        return self._changes >= allowed or not 0 <= now - self._arranged_at < self._arranged_seconds
 
     def arrange(self, free_at: Sequence[float], now: float) -> None:
         """Arrange all jobs anew, by when the first connectors are expected to be free."""

@@ -69,7 +69,7 @@ class Simulation:
     ``needs`` are the requirements of each job, where they differ: its session ends when its vehicle
     leaves, at the latest. ``sites`` are the substations, where they are copies of real ones: then
     the setting's connectors are theirs. ``order`` is that of the waiting jobs; the dispatcher's by
-    default.
+    default. ``charge_speed`` is how many seconds of charging pass in one.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Simulation:
         needs: Sequence[Requirements] | None = None,
         sites: Sequence[Site] | None = None,
         order: Order | None = None,
+        charge_speed: float = 1.0,
     ) -> None:
         self._setting = setting
         self._arrivals, self._durations = trace
@@ -115,7 +116,9 @@ class Simulation:
             self._done, self._fall, self._rise, self._event, self._ask, self._page, self._queued,
             self._leave,
         )  # fmt: skip
-        self._wait_queue: WaitQueue[_Request] = WaitQueue(order or DeadlineOrder())
+        self._wait_queue: WaitQueue[_Request] = WaitQueue(
+            order or DeadlineOrder(), charge_speed=charge_speed
+        )
         self._open = len(self._arrivals)
         self._judge = Judge(self._stations)
         self._waits = [0.0] * self._open

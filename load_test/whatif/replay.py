@@ -119,6 +119,7 @@ def replayed(
         POLICIES[policy](),
         random,
         needs=[_needs(each, origin, world.charge_speed) for each in possible],
+        charge_speed=world.charge_speed,
         sites=world.sites,
         order=order,
     ).run()

@@ -236,3 +236,12 @@ def test_wait_queue_of_an_order_that_does_not_vary_is_never_due() -> None:
     queue: WaitQueue[One] = WaitQueue(LaxityOrder())
     queue.add(one("a", departs_at=99.0))
     assert not queue.is_due(0.0)
+
+
+def test_wait_queue_is_due_more_often_where_charging_is_quicker() -> None:
+    """In a simulation an hour may pass in a second."""
+    queue: WaitQueue[One] = WaitQueue(Ticket(), charge_speed=100.0)
+    queue.add(one("a", departs_at=99.0))
+    queue.arrange([], 10.0)
+    assert not queue.is_due(10.009)
+    assert queue.is_due(10.011)
