@@ -168,8 +168,9 @@ class Charge(TypedDict):
         int | None,
         Field(
             description="Its place among the jobs that wait, from 1, by priority, latest start "
-            "and age, and last of its priority if it cannot be ready any more; null if it does not "
-            "wait, or that is not known yet, or so many wait that their order is not kept."
+            "and age, of tenants in turn, and last of its priority if it cannot be ready any more; "
+            "null if it does not wait, or that is not known yet, or so many wait that their order "
+            "is not kept."
         ),
     ]
     will_be_ready: Annotated[

@@ -1,8 +1,9 @@
 """The order of the jobs that wait, by their requests: which place each of them has. Pure.
 
 The dispatcher's own order (``scheduling.order``), as far as it follows from the requests alone:
-priority, latest start, age, and last those that cannot be ready any more. A number is
-kept for each job, not the job: very many may wait.
+priority, latest start, then those without a departure, the tenants in turn and each by age, and
+last those that cannot be ready any more. A number is kept for each job, not the job: very many may
+wait.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ class Rank(NamedTuple):
     """The turn of a job among those of its priority: those that must depart come first.
 
     ``value`` is the latest start of these, and of others when they were requested (Unix seconds).
+    ``tenant`` is whose those others are; empty of these, and where nobody said.
     """
 
     priority: int
     stays: bool
+    tenant: str
     value: float
 
 
@@ -38,11 +41,13 @@ def rank_of(request: Mapping[str, Any], asked_at: float, speed: float | None = N
     priority, departs = request.get("priority"), request.get("departure_time")
     level = priority if type(priority) is int and 0 <= priority <= MAX_PRIORITY else 0
     if not is_time(departs):
-        return Rank(level, stays=True, value=asked_at)
+        tenant = request.get("tenant")
+        named = tenant if isinstance(tenant, str) else ""
+        return Rank(level, stays=True, tenant=named, value=asked_at)
     energy = _positive(request.get("requested_energy_kwh"))
     power = _positive(request.get("requested_power_kw")) or DEFAULT_POWER_KW
     seconds = SECONDS_AN_HOUR * energy / power / (speed or 1.0)
-    return Rank(level, stays=False, value=departs - seconds)
+    return Rank(level, stays=False, tenant="", value=departs - seconds)
 
 
 def _positive(value: object) -> float:
@@ -54,33 +59,42 @@ class WaitingOrder:
     """The ranks of all jobs that wait."""
 
     def __init__(self) -> None:
-        self._ranks: dict[tuple[int, bool], _Numbers] = {}
+        self._ranks: dict[tuple[int, bool, str], _Numbers] = {}
 
     def add(self, rank: Rank) -> None:
         """Add a job."""
-        self._ranks.setdefault(rank[:2], _Numbers()).add(rank.value)
+        self._ranks.setdefault(rank[:3], _Numbers()).add(rank.value)
 
     def remove(self, rank: Rank) -> None:
         """Remove a job that was added with this rank."""
-        if (numbers := self._ranks.get(rank[:2])) is not None:
+        if (numbers := self._ranks.get(rank[:3])) is not None:
             numbers.remove(rank.value)
+            if not numbers:
+                del self._ranks[rank[:3]]  # anybody may name any number of tenants
 
     def place(self, rank: Rank, now: float) -> int:
         """Return the place of a job, from 1: how many others come first, and one.
 
-        ``now`` is in Unix seconds. What should have begun before is late: behind the others.
+        ``now`` is in Unix seconds. What should have begun before is late: behind the others. Of
+        tenants that share, each is taken to be served in turn: their weights are not known here.
         """
         place = 1
-        for (priority, _), numbers in self._ranks.items():
-            place += len(numbers) if priority > rank.priority else 0
-        stays = self._ranks.get((rank.priority, True), _NO_NUMBERS)
-        leaves = self._ranks.get((rank.priority, False), _NO_NUMBERS)
+        tenants: dict[str, _Numbers] = {}
+        for (priority, stays, tenant), numbers in self._ranks.items():
+            if priority > rank.priority:
+                place += len(numbers)
+            elif priority == rank.priority and stays:
+                tenants[tenant] = numbers
+        leaves = self._ranks.get((rank.priority, False, ""), _NO_NUMBERS)
         late = leaves.below(now)
         if rank.stays:
-            return place + len(leaves) - late + stays.below(rank.value)
+            before = tenants.pop(rank.tenant, _NO_NUMBERS).below(rank.value)
+            in_turn = sum(min(len(each), before) for each in tenants.values())
+            return place + len(leaves) - late + before + in_turn
         if rank.value >= now:
             return place + leaves.below(rank.value) - late
-        return place + len(leaves) - late + len(stays) + leaves.below(rank.value)
+        staying = sum(map(len, tenants.values()))
+        return place + len(leaves) - late + staying + leaves.below(rank.value)
 
 
 class _Numbers:

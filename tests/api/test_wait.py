@@ -355,6 +355,21 @@ async def test_waiting_job_has_its_reason_and_place() -> None:
         assert (await bench.get("/charge/job1")).body["place"] == 1
 
 
+async def test_place_of_waiting_job_is_by_the_tenants_in_turn() -> None:
+    """A request behind a flood of another tenant is among the next."""
+    async with Bench().serve() as bench:
+        bench.hear(snapshot(row("a", FULL)))
+        for number in range(8):
+            bench.at = AT + number
+            await bench.post({"tenant": "flood"})
+        places = []
+        for number in range(2):
+            bench.at = AT + 10 + number
+            places.append((await bench.post({"tenant": "small"})).body["place"])
+        assert places == [1, 3]
+        assert (await bench.get("/charge/job8")).body["place"] == 10
+
+
 async def test_new_job_has_no_reason_or_place_before_the_decision_is_waited_for() -> None:
     """It is not known yet whether it waits; of a job accepted before, it is."""
     async with Bench().serve() as bench:
