@@ -39,6 +39,8 @@ def candidate(
         rated_power_kw=None,
         drained=False,
         limit=None,
+        power_limit=None,
+        power_limit_words=None,
         ejected=False,
         reserved=reserved,
         problem=problem,
