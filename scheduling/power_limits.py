@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime
 from math import inf
 from typing import Final, NamedTuple
@@ -43,10 +44,15 @@ class Step(NamedTuple):
         return f"{LIMITED}{self.kw:g} kW{when} {by}"
 
 
+@dataclass(slots=True)
 class LimitSteps:
     """The limit of one substation as a function of time: steps without gaps, from −∞ to ∞."""
 
-    def __init__(self, limits: PowerLimits) -> None:
+    limits: InitVar[PowerLimits]
+    steps: tuple[Step, ...] = field(init=False)
+    _starts: list[float] = field(init=False)
+
+    def __post_init__(self, limits: PowerLimits) -> None:
         self.steps = _steps(limits)
         self._starts = [each.start for each in self.steps]
 
