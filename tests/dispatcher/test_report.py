@@ -16,6 +16,7 @@ from grid.controls import Availability, Control
 from grid.events import MARKER, SUBSTATIONS
 from scheduling.explain import RESERVED, Candidate
 from scheduling.load_tracker import DRAINED, NO_BASELINE
+from scheduling.power_limits import Step
 from tests.dispatcher.harness import AT, Harness, confirming
 from tests.fake_broker import FakePublisher, turns
 
@@ -92,6 +93,21 @@ def test_announcer_logs_reserved_substation(lines: list[str]) -> None:
     assert lines == [
         f"INFO substation s1 is not eligible: {RESERVED}",
         "INFO substation s1 is eligible again",
+    ]
+
+
+def test_announcer_logs_when_a_power_limit_begins_changes_and_ends(lines: list[str]) -> None:
+    """Once each, with its words."""
+    announcer = Announcer()
+    one, other = Step(0, 9, 20.0, "dso", False), Step(9, 12, 30.0, "dso", False)  # noqa: FBT003
+    for limit in (None, one, one, other, None, None):
+        words = None if limit is None else limit.in_words(1.0)
+        found = candidate()._replace(power_limit=limit, power_limit_words=words)
+        announcer.look([found], blind=False)
+    assert lines == [
+        "INFO substation s1 is limited to 20 kW until 00:00:09 UTC by dso",
+        "INFO substation s1 is limited to 30 kW from 00:00:09 UTC by dso",
+        "INFO the power of substation s1 is not limited any more",
     ]
 
 
