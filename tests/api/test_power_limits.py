@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from grid import controls, topology
+from grid import controls, kinds, topology
 from grid.controls import MAX_BLOCKS, MAX_LIMIT_KW, Control, PowerBlock, PowerLimits
 from grid.events import SUBSTATIONS, Event
 from tests.api.harness import AT, JSON, Answer, Bench, problem
 from tests.api.test_substations import CLIENT, SECRET, bench, put
+from tests.api.test_wait import LIMITED, LIMITED_NOW, row
 
 PATH = "/substations/s1/limits"
 HOUR = 3600.0
@@ -186,3 +187,26 @@ async def test_limits_of_an_unknown_substation_are_not_found() -> None:
         api.hear(Event(SUBSTATIONS, AT, detail={"substations": [{"substation": "s2"}]}))
         for answer in (await send(api, body()), await api.get(PATH)):
             assert problem(answer, 404)["detail"] == "there is no substation s1"
+
+
+async def test_substations_show_the_limit_that_holds() -> None:
+    """As the dispatcher sees it, with its time and source; a limited one is full, and eligible."""
+    limited = row("s1", LIMITED) | LIMITED_NOW
+    async with bench().serve() as api:
+        api.hear(Event(SUBSTATIONS, AT, detail={"substations": [limited, row("s2")]}))
+        one, other = (await api.get("/substations")).body["substations"]
+        names = ("status", "eligible", "power_limit_kw", "power_limit_until", "power_limit_source")
+        assert [one[name] for name in names] == ["full", True, 20, shown(60), "dso"]
+        assert one["rated_power_kw"] == 100
+        assert (one["power_limit"], other["power_limit"]) == (LIMITED, None)
+
+
+async def test_decision_shows_the_limit_that_it_saw() -> None:
+    """A candidate that was limited counts as eligible: jobs go there once it has capacity."""
+    async with bench().serve() as api:
+        await api.post()
+        decision = {"policy": "p", "reason": "r", "candidates": [row("s1", LIMITED) | LIMITED_NOW]}
+        api.hear(kinds.assigned("job1", AT, "s2", 1, requested_at=AT, replays=0, decision=decision))
+        (seen,) = (await api.get("/charge/job1")).body["decision"]["candidates"]
+        names = ("eligible", "reason", "power_limit_until", "power_limit")
+        assert [seen[name] for name in names] == [True, LIMITED, shown(60), LIMITED]
