@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from dispatcher import report
 from dispatcher.report import ALIVE, LEAST_EVERY, Announcer, Snapshots, announce
@@ -102,7 +103,7 @@ def test_announcer_logs_when_a_power_limit_begins_changes_and_ends(lines: list[s
     one, other = Step(0, 9, 20.0, "dso", False), Step(9, 12, 30.0, "dso", False)  # noqa: FBT003
     for limit in (None, one, one, other, None, None):
         words = None if limit is None else limit.in_words(1.0)
-        found = candidate()._replace(power_limit=limit, power_limit_words=words)
+        found = replace(candidate(), power_limit=limit, power_limit_words=words)
         announcer.look([found], blind=False)
     assert lines == [
         "INFO substation s1 is limited to 20 kW until 00:00:09 UTC by dso",

@@ -85,15 +85,13 @@ CLOSED: Final[Mapping[str, Callable[[LoadTracker, Row], None]]] = {
 }
 
 
-def table_of(
-    *rows: Row, slow_start: float = 0, charge_speed: float | None = None
-) -> CandidateTable:
+def table_of(*rows: Row, slow_start: float = 0) -> CandidateTable:
     """Return the candidate table of these rows, as of ``NOW``."""
     tracker = LoadTracker(STALE, default_connectors=10)
     tracker.keep(dict.fromkeys(row.name for row in rows))
     for row in rows:
         enter(tracker, row)
-    return CandidateTable(tracker, PERIOD, slow_start, charge_speed)
+    return CandidateTable(tracker, PERIOD, slow_start)
 
 
 def enter(tracker: LoadTracker, row: Row) -> None:
