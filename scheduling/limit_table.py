@@ -25,13 +25,14 @@ class LimitTable:
         width = max(len(each.steps) for each in limits.values())
         self._starts = np.full((len(limits), width), inf)
         self._ends = np.full((len(limits), width), inf)
-        self._kw = np.full((len(limits), width), inf)
+        self._most_kw = np.full((len(limits), width), inf)
         for number, place in self._places.items():
             rows = np.array([each[:3] for each in limits[number].steps])
             count = len(rows)
             self._starts[place, :count] = rows[:, 0]
             self._ends[place, :count] = rows[:, 1]
-            self._kw[place, :count] = rows[:, 2]
+            self._most_kw[place, :count] = rows[:, 2] * TOLERANCE
+        self._first_starts, self._all_end = self._starts.min(axis=0), self._ends.max(axis=0)
         self._session_seconds = np.full(len(limits), usual_seconds(None))
         self._seen = -inf  # the time up to which changes were taken
         self._next = -inf
@@ -61,6 +62,13 @@ class LimitTable:
             clock: The time.
         """
         until = clock + (np.array([seconds]) if seconds else self._session_seconds)
-        begins = (self._starts < until[:, None]) | (self._starts <= clock)
-        over = power_kw[:, None] > self._kw * TOLERANCE
-        return self.numbers[(begins & (self._ends > clock) & over).any(axis=1)]
+        # only the columns that begin before that, and are not over everywhere
+        first = self._all_end.searchsorted(clock, side="right")
+        last = max(
+            self._first_starts.searchsorted(clock, side="right"),
+            self._first_starts.searchsorted(until.max()),
+        )
+        starts, ends = self._starts[:, first:last], self._ends[:, first:last]
+        begins = (starts < until[:, None]) | (starts <= clock)
+        over = power_kw[:, None] > self._most_kw[:, first:last]
+        return self.numbers[(begins & (ends > clock) & over).any(axis=1)]
