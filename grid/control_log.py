@@ -114,7 +114,7 @@ class ControlLog:
                     before = self.get(substation)
                     wanted = self._known.changed(change(before))
                     others = [each for each in self._known.all() if each.substation != substation]
-                    if wanted.power_limits != before.power_limits:
+                    if wanted.power_limits not in (None, before.power_limits):
                         controls.check_length([*others, wanted])
                     # if it lost to a version that was not read before, that version is known now
                     if wanted in await self._write([*others, wanted], timeout):

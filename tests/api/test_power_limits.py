@@ -210,3 +210,19 @@ async def test_decision_shows_the_limit_that_it_saw() -> None:
         (seen,) = (await api.get("/charge/job1")).body["decision"]["candidates"]
         names = ("eligible", "reason", "power_limit_until", "power_limit")
         assert [seen[name] for name in names] == [True, LIMITED, shown(60), LIMITED]
+
+
+async def test_limits_too_long_for_a_message_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is set already stays, and everything else can be set."""
+    monkeypatch.setattr(controls, "MAX_BYTES", 400)
+    async with bench().serve() as api:
+        assert (await send(api, body())).status == 200
+        blocks = [block(number, number + 1) for number in range(20)]
+        answer = await send(api, body(*blocks))
+        assert "send fewer blocks" in problem(answer, 422)["detail"]
+        assert (await api.get(PATH)).body["limit_kw"] == 20
+        monkeypatch.setattr(controls, "MAX_BYTES", 10)
+        assert (await put(api, {"state": "draining"})).status == 200
+        assert (await send(api, body())).status == 200
+        assert (await put(api, {"limit": 3})).status == 200
+        assert (await send(api, None, method="DELETE")).status == 200

@@ -28,10 +28,13 @@ def text(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat()
 
 
-def limit(system: System, *blocks: tuple[float, float, float], source: str = "dso") -> None:
-    """Limit the power of the first substation, and wait until the dispatcher has it."""
+def limit(
+    system: System, *blocks: tuple[float, float, float], fallback_kw: float | None = None
+) -> None:
+    """Limit the power of the first substation, once RabbitMQ has that."""
     body = {
-        "source": source,
+        "source": "dso",
+        "fallback_kw": fallback_kw,
         "blocks": [
             {"start": text(start), "end": text(end), "limit_kw": kw} for start, end, kw in blocks
         ],
@@ -47,10 +50,10 @@ def charging(system: System, ids: Iterable[str]) -> set[str]:
 
 
 def row(system: System) -> dict[str, Any]:
-    """Return the first substation as the api shows it."""
+    """Return the first substation as the api shows it; nothing before its first snapshot."""
     status, found = system.get("api", "/substations")
     assert status == 200, found
-    return dict(found["substations"][0])
+    return dict(*found["substations"][:1])
 
 
 def started_at(system: System, id: str) -> float:
@@ -61,31 +64,33 @@ def started_at(system: System, id: str) -> float:
 def test_limit_holds_until_its_end_and_over_a_restart_of_the_dispatcher(
     vhost: VirtualHost, tmp_path: Path
 ) -> None:
-    """Two sessions of 7.4 kW fit below 20 kW; the third begins as soon as the block ends."""
+    """Two sessions of 7.4 kW fit below 20 kW, four below the fallback of 30 kW."""
     with System(
         vhost, tmp_path, substations=1, environment={**SPEED, **operated(tmp_path)}
     ) as system:
         now = time.time()
-        limit(system, (now - 60, now + HOUR, 20))
-        system.until(lambda: row(system)["power_limit_kw"] == 20, "the dispatcher knows the limit")
-        ids = post(system, 4, requested_energy_kwh=2000)  # 270 s
+        limit(system, (now - 60, now + HOUR, 20), fallback_kw=30)
+        system.until(lambda: row(system).get("power_limit_kw") == 20, "the dispatcher has it")
+        ids = post(system, 5, requested_energy_kwh=2000)  # 270 s
         system.until(lambda: len(charging(system, ids)) == 2, "two charge")
-        (one, other) = set(ids) - charging(system, ids)
-        system.until(
-            lambda: "limited to 20 kW until" in str(job(system, one)["reason"]), "it says why"
-        )
-        assert "by dso" in job(system, one)["reason"]
+        first = charging(system, ids)
+        waiting = set(ids) - first
+        one = next(iter(waiting))
+        reason = lambda: str(job(system, one)["reason"])  # noqa: E731
+        system.until(lambda: "limited to 20 kW until" in reason(), "it says why it waits")
+        assert "by dso" in reason()
         system.kill("dispatcher")
         system.start("dispatcher")
         system.wait_ready("dispatcher")
-        assert set(ids) - charging(system, ids) == {one, other}
+        assert charging(system, ids) == first
         assert row(system)["power_limit_source"] == "dso"
         end = time.time() + 3
-        limit(system, (now - 60, end, 20))
-        wait_for(system, [one, other], "charging")
-        for each in (one, other):
+        limit(system, (now - 60, end, 20), fallback_kw=30)
+        system.until(lambda: len(charging(system, ids)) == 4, "two more charge")
+        for each in charging(system, ids) - first:
             assert end <= started_at(system, each) < end + 2
-        system.until(lambda: row(system)["power_limit_kw"] is None, "no limit is shown")
+        system.until(lambda: row(system)["power_limit_kw"] == 30, "the fallback is shown")
+        assert len(charging(system, ids)) == 4
 
 
 def test_no_session_is_started_that_would_cross_a_lower_limit_to_come(

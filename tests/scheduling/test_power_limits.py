@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as replace_row
 from itertools import pairwise
 from math import inf
 from random import Random
@@ -294,3 +295,20 @@ def test_scheduler_assigns_whatever_fits_in_its_turn(
             drawn_kw += power_kw
             expected.append(name)
     assert Routing(row).round(NOW, *named) == expected
+
+
+@examples()
+@given(
+    st.lists(st.tuples(st.floats(0.1, 50), st.floats(0, 1e5)), min_size=1, max_size=12),
+    st.lists(st.sampled_from([20.0, 60.0, 400.0]), min_size=1, max_size=3),
+)
+def test_scheduler_assigns_the_same_where_limits_leave_ample_room(
+    jobs: list[tuple[float, float]], ratings: list[float]
+) -> None:
+    """As without limits, job by job."""
+    rows = [Row(f"s{number}", rated=rated) for number, rated in enumerate(ratings)]
+    ample = [
+        replace_row(each, blocks=((-5, 9, 900), (9, 99, 700)), fallback_kw=800) for each in rows
+    ]
+    named = [(f"{number:02}", *each) for number, each in enumerate(jobs)]
+    assert Routing(*ample).round(NOW, *named) == Routing(*rows).round(NOW, *named)
