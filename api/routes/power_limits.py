@@ -133,6 +133,7 @@ def readers(
     @routes.get(
         "/substations/{id}/limits",
         summary="Show the power limits of a substation",
+        response_description="The limits, and the one that holds now.",
         operation_id="getSubstationLimits",
     )
     async def limits(id: Id) -> PowerLimitsOut:
@@ -161,6 +162,7 @@ def router(
     @routes.put(
         "/substations/{id}/limits",
         summary="Limit the power of a substation over time",
+        response_description="The limits as they are set now, and the one that holds.",
         operation_id="replaceSubstationLimits",
     )
     async def put(id: Id, body: PowerLimitsIn, key: ApiKey = operator_key) -> PowerLimitsOut:
@@ -190,6 +192,7 @@ def router(
     @routes.delete(
         "/substations/{id}/limits",
         summary="Remove the power limits of a substation",
+        response_description="There are no limits now.",
         operation_id="removeSubstationLimits",
     )
     async def delete(id: Id, key: ApiKey = operator_key) -> PowerLimitsOut:

@@ -76,9 +76,10 @@ def test_limit_holds_until_its_end_and_over_a_restart_of_the_dispatcher(
         first = charging(system, ids)
         waiting = set(ids) - first
         one = next(iter(waiting))
-        reason = lambda: str(job(system, one)["reason"])  # noqa: E731
-        system.until(lambda: "limited to 20 kW until" in reason(), "it says why it waits")
-        assert "by dso" in reason()
+        system.until(
+            lambda: "limited to 20 kW until" in str(job(system, one)["reason"]), "it says why"
+        )
+        assert "by dso" in job(system, one)["reason"]
         system.kill("dispatcher")
         system.start("dispatcher")
         system.wait_ready("dispatcher")
