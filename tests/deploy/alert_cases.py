@@ -253,7 +253,10 @@ CASES: Final = (
         "the power of a substation is limited, and requests wait",
         {
             power_limit("s1"): f"20x{LONG}",
-            **{f'ev_charging_rated_power_kw{{substation="{s}"}}': f"400x{LONG}" for s in ("s1", "s2")},
+            **{
+                f'ev_charging_rated_power_kw{{substation="{s}"}}': f"400x{LONG}"
+                for s in ("s1", "s2")
+            },
             OLDEST: f"0+15x{LONG}",
         },
         {"2m": NONE, "2m15s": [warning("CapacityWithheld")]},
