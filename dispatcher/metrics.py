@@ -151,7 +151,7 @@ class LoadCollector(Collector):
             "limit", "Sessions at most, as set by an operator; NaN if not", candidates, "limit"
         )
         limits = _labelled(
-            "power_limit_kw", "The power that an operator allows now; NaN if any is allowed"
+            "power_limit_kw", "The power limit that holds now, as set by an operator; NaN if none"
         )
         for each in candidates:
             kw = float("nan") if each.power_limit is None else each.power_limit.kw

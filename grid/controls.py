@@ -138,17 +138,17 @@ class _Message(Struct):
 def check_blocks(blocks: Iterable[PowerBlock]) -> None:
     """Raise ``InvalidField`` for a block that is empty, out of order, or overlaps another."""
     before = -1.0
-    for number, block in enumerate(blocks):
-        start, end = _shown_time(block.start), _shown_time(block.end)
-        if block.end <= block.start:
-            raise InvalidField(f"blocks.{number}.end", f"must be after start, {start}, got {end}")
-        if block.start < before:
+    for number, (start, end) in enumerate((each.start, each.end) for each in blocks):
+        if end <= start:
+            problem = f"must be after start, {_shown_time(start)}, got {_shown_time(end)}"
+            raise InvalidField(f"blocks.{number}.end", problem)
+        if start < before:
             raise InvalidField(
                 f"blocks.{number}.start",
-                f"must not be before the block before it ends, {_shown_time(before)}, got {start}: "
-                "blocks are in order, and do not overlap",
+                f"must not be before the block before it ends, {_shown_time(before)}, got "
+                f"{_shown_time(start)}: blocks are in order, and do not overlap",
             )
-        before = block.end
+        before = end
 
 
 def check_length(controls: Iterable[Control]) -> None:
