@@ -18,9 +18,10 @@ from api.jobs.job import MAX_FURTHER_COMPLETIONS, Job
 from api.jobs.projection import Projection
 from api.last_heard import LastHeard
 from api.readiness import Readiness
-from api.substations import ELIGIBLE_REASONS, need_of
+from api.substations import need_of
 from grid import kinds, wire
 from grid.events import MAX_FIGURE, State, is_time
+from scheduling.reasons import is_eligible
 
 EXAMPLE: Final = {
     "id": "0b4e6a52-3f5c-4b8e-9d55-0a4c53d0a6f1",
@@ -110,6 +111,10 @@ class Candidate(TypedDict, total=False):
     rated_power_kw: float | None
     state: str
     limit: float | None
+    power_limit_kw: float | None
+    power_limit_until: datetime | None
+    power_limit_source: str | None
+    power_limit: str | None
     eligible: Annotated[
         bool,
         Field(description="Whether jobs like this one are sent there, once there is capacity."),
@@ -334,7 +339,7 @@ def _decision(decision: Mapping[str, Any]) -> Decision | None:
         return None
     for each in found.get("candidates", ()):
         if "eligible" in each:
-            each["eligible"] = each.get("reason") in ELIGIBLE_REASONS
+            each["eligible"] = is_eligible(each.get("reason"))
     return found
 
 

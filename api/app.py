@@ -32,7 +32,7 @@ from api.middleware import (
 from api.parked import ParkedJobs
 from api.prometheus import poller
 from api.queue_watch import QueueWatch
-from api.routes import cancel, events, jobs, page, stats, substations
+from api.routes import cancel, events, jobs, page, power_limits, stats, substations
 from api.routes import parked as parked_routes
 from api.routes.charge import ChargeRoutes, Shortcuts
 from api.routes.dependencies import check_json, operator
@@ -252,12 +252,21 @@ def create(
     app.include_router(page.router())
     app.state.end_answers = view.end_answers
     app.include_router(substations.router(view))
+    known_substations = view.projection.known_substations
+    app.include_router(power_limits.readers(commands.controls, known_substations, view.clock))
     operator_key = operator(has_keys=authenticator.has_keys)
     for routes in (
         parked_routes.router(commands.parked, operator_key),
         substations.control_router(
             commands.controls,
-            view.projection.known_substations,
+            known_substations,
+            commands.control_timeout,
+            operator_key,
+        ),
+        power_limits.router(
+            commands.controls,
+            known_substations,
+            view.clock,
             commands.control_timeout,
             operator_key,
         ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from math import inf
@@ -28,9 +29,6 @@ from scheduling import reasons
 
 SHOWN: Final = 3  # substations that a reason names
 MAX_NEEDS: Final = 1_000  # different needs whose reason is kept, until the next snapshot
-_FULL: Final = frozenset({reasons.NO_CONNECTOR, reasons.NO_POWER})
-# a substation that jobs are sent to, now or once it has capacity, has one of these
-ELIGIBLE_REASONS: Final = frozenset({None, reasons.RESERVED}) | _FULL
 
 
 class Condition(StrEnum):
@@ -89,6 +87,21 @@ class Substation(BaseModel):
     limit: int | None = Field(
         default=None, description="The maximum number of sessions that an operator allows."
     )
+    power_limit_kw: float | None = Field(
+        default=None,
+        description="What an operator allows it to draw now; null: what it is built for.",
+    )
+    power_limit_until: datetime | None = Field(
+        default=None, description="When that changes; null: never."
+    )
+    power_limit_source: str | None = Field(default=None, description="Who asked for that limit.")
+    power_limit: str | None = Field(default=None, description="That limit in words.")
+
+    @property
+    def most_kw(self) -> float | None:
+        """Return what it may draw: its rated power, or a lower limit; None where unknown."""
+        known = [kw for kw in (self.rated_power_kw, self.power_limit_kw) if kw is not None]
+        return min(known, default=None)
 
 
 class Need(NamedTuple):
@@ -236,8 +249,8 @@ def _place(row: Substation, power_kw: float, sessions: Sessions) -> Place:
     most = row.connectors if row.limit is None else min(row.connectors, row.limit)
     if row.status is Condition.RESERVED:
         most = min(most, len(charging) + in_flight)
-    elif row.rated_power_kw is not None:
-        left_kw = max(0.0, row.rated_power_kw - (row.power_kw or 0.0))
+    elif row.most_kw is not None:
+        left_kw = max(0.0, row.most_kw - (row.power_kw or 0.0))
         most = min(most, len(charging) + in_flight + left_kw // power_kw)
     return Place(int(most), in_flight, charging, sessions.seconds(row.id))
 
@@ -247,7 +260,7 @@ def _condition(row: Substation) -> Condition:
         return Condition.DRAINING
     if row.reason is None:
         return Condition.AVAILABLE if row.eligible else Condition.INELIGIBLE
-    if row.reason in _FULL:
+    if reasons.is_full(row.reason):
         return Condition.FULL
     return Condition.RESERVED if row.reason == reasons.RESERVED else Condition.INELIGIBLE
 
@@ -287,7 +300,9 @@ def _against(row: Substation, power_kw: float) -> str | None:
     if row.status is Condition.INELIGIBLE:
         return "not eligible"
     if row.status is Condition.FULL and row.reason != reasons.NO_POWER:
-        return "full"
-    used, rated = row.power_kw or 0.0, row.rated_power_kw
-    is_short = rated is not None and used + power_kw > rated
-    return f"short of power for {power_kw:g} kW" if is_short or row.reason else None
+        return "full" if row.reason == reasons.NO_CONNECTOR else row.reason
+    most = row.most_kw
+    if most is None or (row.power_kw or 0.0) + power_kw <= most:
+        return f"short of power for {power_kw:g} kW" if row.reason else None
+    limited = row.power_limit if most == row.power_limit_kw else None
+    return limited or f"short of power for {power_kw:g} kW"

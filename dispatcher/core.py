@@ -201,7 +201,7 @@ class Core:
             QueuesDue: self._on_queues_due,
             QueueObserved: self._on_queue_observed,
             TargetsChanged: self._on_targets_changed,
-            ControlChanged: lambda each: self._tracker.control(*astuple(each)),
+            ControlChanged: self._on_control_changed,
             JobCancelled: self._on_job_cancelled,
             SilenceConfirmed: self._on_silence_confirmed,
             RequestRepublished: lambda each: self._record_requeued(*astuple(each)),
@@ -946,9 +946,18 @@ class Core:
         self._tracker.keep(input.connectors)
         self._table.labels = input.labels
 
+    def _on_control_changed(self, input: ControlChanged) -> None:
+        self._note_clock()
+        self._tracker.control(input.substation, input.control)
+
     # time
 
+    def _note_clock(self) -> None:
+        """Tell the tracker what time it is: limits of power begin and end by the clock."""
+        self._tracker.clock_offset = self._at.clock - self._at.now
+
     def _on_tick(self, input: Tick) -> None:
+        self._note_clock()
         answering = input.connected and self._at.certain
         self._unsettled.prune(self._at.now, answering=answering, clear=not self.held)
         self._ask_about_overdue()

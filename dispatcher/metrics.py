@@ -150,6 +150,13 @@ class LoadCollector(Collector):
         yield _family(
             "limit", "Sessions at most, as set by an operator; NaN if not", candidates, "limit"
         )
+        limits = _labelled(
+            "power_limit_kw", "The power limit that holds now, as set by an operator; NaN if none"
+        )
+        for each in candidates:
+            kw = float("nan") if each.power_limit is None else each.power_limit.kw
+            limits.add_metric([each.substation], kw)
+        yield limits
         yield _family(
             "ejected",
             "Whether the substation is ejected after repeated failures",

@@ -19,6 +19,7 @@ from grid.event_log import EventWriter
 from grid.events import MARKER, Event
 from scheduling.explain import RESERVED, Candidate, shown
 from scheduling.load_tracker import NO_BASELINE
+from scheduling.power_limits import Step
 
 log = logging.getLogger(__name__)
 
@@ -117,9 +118,13 @@ async def announce(candidates: Candidates, blind: Callable[[], bool]) -> None:
 
 
 class Announcer:
-    """Logs when a substation becomes ineligible, and when it is eligible again."""
+    """Logs when a substation becomes ineligible, and when it is eligible again.
+
+    Also when a limit of its power begins, changes or ends.
+    """
 
     def __init__(self) -> None:
+        self._limits: dict[str, Step] = {}
         self._said: dict[str, str] = {}
         self._blind = False
         self._has_seen = False  # any gauge
@@ -138,10 +143,22 @@ class Announcer:
             else:
                 log.info("gauges are current again")
         for each in candidates:
+            self._look_at_limit(each)
             problem = each.problem or (RESERVED if each.reserved else None)
             if problem is not None and starting and each.substation not in self._said:
                 continue
             self._look(each.substation, problem, logging.INFO if each.reserved else logging.WARNING)
+
+    def _look_at_limit(self, candidate: Candidate) -> None:
+        name, limit = candidate.substation, candidate.power_limit
+        if limit == self._limits.get(name):
+            return
+        if limit is None:
+            del self._limits[name]
+            log.info("the power of substation %s is not limited any more", name)
+        else:
+            self._limits[name] = limit
+            log.info("substation %s is %s", name, candidate.power_limit_words)
 
     def _look(self, substation: str, problem: str | None, level: int) -> None:
         if problem == NO_BASELINE:  # it lasts for moments, and needs no action

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from dispatcher import targets
 from grid import controls, events, messages
-from grid.controls import Availability, Control, Message
+from grid.controls import Availability, Control, Message, PowerBlock, PowerLimits
 from grid.errors import ConfigurationError, GridError, MalformedMessage, MalformedReading
 from grid.events import SUBSTATIONS, Counts, Event, State
 from grid.messages import ChargeRequest
@@ -48,7 +48,8 @@ _EVENTS: Final = (
     Event(State.COMPLETED, AT, "job-1", "substation1", 1, "done", _COUNTS),
     Event(SUBSTATIONS, AT, detail={"substations": [{"substation": "substation1"}]}),
 )
-_CONTROLS: Final = Message((Control("substation1", Availability.DRAINING, 3, 2),), "mark")
+_LIMITS: Final = PowerLimits((PowerBlock(1.5e9, 1.6e9, 20.0),), "dso", 1.5e9, 60.0)
+_CONTROLS: Final = Message((Control("substation1", Availability.DRAINING, 3, 2, _LIMITS),), "mark")
 _PAGE: Final = b"# HELP ev_charging_load Sessions\n# TYPE ev_charging_load gauge\n" + b"".join(
     b"%s 2.0\n" % name.encode() for name in GAUGES
 )

@@ -11,13 +11,13 @@ from uuid import uuid4
 
 from grid import controls, topology
 from grid.amqp import Publisher
-from grid.controls import Availability, Control, Controls, Message
+from grid.controls import Control, Controls, Message
 from grid.errors import BrokerUnavailable, MalformedMessage
 
 log = logging.getLogger(__name__)
 
 OnChange = Callable[[str, Control], None]
-Change = Callable[[Control], tuple[Availability, int | None]]
+Change = Callable[[Control], Control]
 
 MARK_AGAIN_SECONDS: Final = 5.0
 RETRY_SECONDS: Final = 0.25  # after a refusal: the stream may be ready in a moment
@@ -48,6 +48,13 @@ class ControlLog:
     def get(self, substation: str) -> Control:
         """Return what holds for a substation, as far as the stream was read."""
         return self._known.get(substation)
+
+    def check_caught_up(self) -> None:
+        """Raise ``BrokerUnavailable`` while the stream is still being read at first."""
+        if not self.caught_up.is_set():
+            raise BrokerUnavailable(
+                "the controls set by operators are still being read: try again in a moment"
+            )
 
     def read(self, body: bytes, _writer: str = "") -> None:
         """Apply one message of the stream; its writers are allowed to set anything."""
@@ -90,24 +97,25 @@ class ControlLog:
     async def set(self, substation: str, change: Change, timeout: float) -> Control:
         """Set what holds for a substation; return it once it was read back from the stream.
 
-        ``change`` returns state and limit from the control before it; it is called again if another
-        writer was faster.
+        ``change`` returns it from the control before it; it is called again if another writer was
+        faster.
 
-        Raise ``BrokerUnavailable`` if that does not succeed within ``timeout`` seconds, or the
+        Raise ``InvalidField`` if all power limits together are too long for one message, and
+        ``BrokerUnavailable`` if that does not succeed within ``timeout`` seconds, or the
         stream is still being read at first. In the former case it may have been written all the
         same.
         """
-        if not self.caught_up.is_set():
-            raise BrokerUnavailable(
-                "the controls set by operators are still being read: try again in a moment"
-            )
+        self.check_caught_up()
         if not self._publisher.connected or self._publisher.blocked:
             raise BrokerUnavailable("RabbitMQ is away, or blocks publishers (memory or disk alarm)")
         try:
             async with asyncio.timeout(timeout), self._setting:
                 while True:
-                    wanted = self._known.changed(substation, *change(self.get(substation)))
-                    others = (each for each in self._known.all() if each.substation != substation)
+                    before = self.get(substation)
+                    wanted = self._known.changed(change(before))
+                    others = [each for each in self._known.all() if each.substation != substation]
+                    if wanted.power_limits not in (None, before.power_limits):
+                        controls.check_length([*others, wanted])
                     # if it lost to a version that was not read before, that version is known now
                     if wanted in await self._write([*others, wanted], timeout):
                         return wanted

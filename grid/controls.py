@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
@@ -15,14 +16,21 @@ import msgspec
 from msgspec import Meta, Struct
 
 from grid import wire
-from grid.errors import MalformedMessage
+from grid.errors import InvalidField, MalformedMessage
 from grid.json_reading import convert, known
-from grid.messages import SubstationId, shown
+from grid.messages import MAX_UNIX_TIME, SubstationId, shown
 
 MAX_LIMIT: Final = 1_000_000  # sessions at once
+MAX_BLOCKS: Final = 200  # of one substation: two days of quarters of an hour
+MAX_BYTES: Final = 4_000_000  # of a message: half of what RabbitMQ takes, and two may write at once
+MAX_LIMIT_KW: Final = 1_000_000.0
+SOURCE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$"
 _MAX_VERSION: Final = 2**53  # the largest that every reader of JSON takes for a whole number
 Limit: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
 Version: TypeAlias = Annotated[int, Meta(ge=1, le=_MAX_VERSION)]
+Source: TypeAlias = Annotated[str, Meta(pattern=SOURCE_PATTERN[:-1] + r"\Z")]
+Time: TypeAlias = Annotated[float, Meta(ge=0.0, le=MAX_UNIX_TIME)]
+LimitKw: TypeAlias = Annotated[float, Meta(ge=0.0, le=MAX_LIMIT_KW)]
 
 
 class Availability(StrEnum):
@@ -32,18 +40,42 @@ class Availability(StrEnum):
     DRAINING = "draining"
 
 
-class Control(Struct, frozen=True):
+class PowerBlock(Struct, frozen=True, array_like=True):
+    """A limit in kW from ``start`` until ``end``, in Unix seconds."""
+
+    start: Time
+    end: Time
+    kw: LimitKw
+
+
+class PowerLimits(Struct, frozen=True):
+    """How much power a substation may draw over time, in the shape of OSCP's forecast.
+
+    ``blocks`` are in order and do not overlap. ``fallback_kw`` holds wherever no block does, also
+    once the last one has ended; None is no limit. ``source`` says who asked for them; they were set
+    at ``set_at``, in Unix seconds.
+    """
+
+    blocks: Annotated[tuple[PowerBlock, ...], Meta(max_length=MAX_BLOCKS)]
+    source: Source
+    set_at: Time
+    fallback_kw: LimitKw | None = None
+
+
+class Control(Struct, frozen=True, omit_defaults=True):
     """What holds for one substation; the defaults hold if nobody has ever set anything.
 
     ``limit`` is how many sessions it may have at once, whatever its connectors; None is no limit.
     ``version`` counts the changes: one that was reverted keeps its version, and so wins over the
-    change before.
+    change before. Without ``power_limits`` none are written, as older readers know it.
     """
 
     substation: str
-    state: Availability = Availability.AVAILABLE
-    limit: int | None = None
-    version: int = 0
+    # not plain defaults, which would be left out of a message
+    state: Availability = msgspec.field(default_factory=lambda: Availability.AVAILABLE)
+    limit: int | None = msgspec.field(default_factory=lambda: None)
+    version: int = msgspec.field(default_factory=int)
+    power_limits: PowerLimits | None = None
 
 
 class Message(NamedTuple):
@@ -67,9 +99,10 @@ class Controls:
         """Return every control that was ever set, by the substations' names."""
         return tuple(self._newest[name] for name in sorted(self._newest))
 
-    def changed(self, substation: str, state: Availability, limit: int | None) -> Control:
+    def changed(self, control: Control) -> Control:
         """Return the control that replaces the one that holds; it is not merged yet."""
-        return Control(substation, state, limit, self.get(substation).version + 1)
+        version = self.get(control.substation).version + 1
+        return msgspec.structs.replace(control, version=version)
 
     def merge(self, controls: Iterable[Control]) -> list[Control]:
         """Merge what a message says; return the controls that changed.
@@ -94,11 +127,42 @@ class _Control(Struct):
     state: Availability
     limit: Limit | None
     version: Version
+    power_limits: PowerLimits | None = None
 
 
 class _Message(Struct):
     controls: tuple[_Control, ...]
     marker: str = ""
+
+
+def check_blocks(blocks: Iterable[PowerBlock]) -> None:
+    """Raise ``InvalidField`` for a block that is empty, out of order, or overlaps another."""
+    before = -1.0
+    for number, (start, end) in enumerate((each.start, each.end) for each in blocks):
+        if end <= start:
+            problem = f"must be after start, {_shown_time(start)}, got {_shown_time(end)}"
+            raise InvalidField(f"blocks.{number}.end", problem)
+        if start < before:
+            raise InvalidField(
+                f"blocks.{number}.start",
+                f"must not be before the block before it ends, {_shown_time(before)}, got "
+                f"{_shown_time(start)}: blocks are in order, and do not overlap",
+            )
+        before = end
+
+
+def check_length(controls: Iterable[Control]) -> None:
+    """Raise ``InvalidField`` if a message of all these controls would be too long."""
+    if (length := len(encode(Message(tuple(controls))))) > MAX_BYTES:
+        raise InvalidField(
+            "blocks",
+            f"the controls of all substations may take {MAX_BYTES} bytes, and would take {length}: "
+            "send fewer blocks, or remove limits of other substations",
+        )
+
+
+def _shown_time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()
 
 
 _DECODER: Final = msgspec.json.Decoder(_Message)
@@ -121,6 +185,12 @@ def decode(body: bytes) -> Message:
         found = _DECODER.decode(body.decode())
     except wire.UNREADABLE:
         found = _decode_slowly(body)
+    for each in found.controls:
+        try:
+            check_blocks(each.power_limits.blocks if each.power_limits else ())
+        except InvalidField as error:
+            problem = f"not a message of controls: {each.substation}: {error}"
+            raise MalformedMessage(problem) from error
     controls = (Control(*msgspec.structs.astuple(each)) for each in found.controls)
     return Message(tuple(controls), found.marker)
 

@@ -17,8 +17,10 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from scheduling.figures import FULL, Array, Figures, FigureTable, read_only
+from scheduling.limit_table import LimitTable
 from scheduling.load_tracker import LoadTracker
 from scheduling.lowest import Lowest
+from scheduling.power_limits import Step, usual_seconds
 from scheduling.readings import LOAD
 from scheduling.substation_state import SubstationState, share_of
 
@@ -83,6 +85,8 @@ class CandidateTable:
         self.labels: Mapping[str, Mapping[str, str]] = {}  # of the target file, by substation
         self._period = period
         self._slow_start = slow_start
+        self._limits: LimitTable | None = None  # None: nobody has power limits
+        self._limits_version = 0
         self._current_until = -inf  # then the first of the pages is too old
         self._passing: dict[str, SubstationState] = {}  # those whose figures change with time
         self._renew_at = -inf
@@ -105,6 +109,7 @@ class CandidateTable:
         *,
         ahead: bool = False,
         reserved_too: bool = False,
+        seconds: float | None = None,
     ) -> Candidates | None:
         """Return the substations with capacity for a job, or None where none has.
 
@@ -114,13 +119,22 @@ class CandidateTable:
             now: In the tracker's seconds.
             ahead: Where no connector is free, those count at which it would be the next.
             reserved_too: The substation that is reserved counts as well.
+            seconds: How long it charges, 0 where nobody said, so that it crosses no lower limit to
+                come; None where only what holds now counts.
         """
         self.refresh(now)
         figures, current, sent_ahead = self._figures, self._current(now), False
         after = self._after(power_kw, current, ahead=False)
+        crossed = None
+        if self._limits is not None and seconds is not None:
+            drawn_kw = figures.power_kw[self._limits.numbers] + power_kw
+            crossed = self._limits.crossed(drawn_kw, seconds, self._clock(now))
+            after = _without(after, crossed)
         found = self._filter(after, allowed, reserved_too=reserved_too)
         if found is None and ahead:
             after, sent_ahead = self._after(power_kw, current, ahead=True), True
+            if crossed is not None:
+                after = _without(after, crossed)
             found = self._filter(after, allowed, reserved_too=reserved_too)
         if found is None:
             return None
@@ -129,12 +143,24 @@ class CandidateTable:
 
     @property
     def powered(self) -> bool:
-        """Return whether any substation names its rated power."""
+        """Return whether any substation names its rated power, or has power limits."""
         return self._powered
 
-    def has_capacity(self, now: float, *, power_kw: float = 0.0, ahead: bool = False) -> bool:
+    @property
+    def has_limits(self) -> bool:
+        """Return whether any substation has power limits."""
+        return self._limits is not None
+
+    def has_capacity(
+        self,
+        now: float,
+        *,
+        power_kw: float = 0.0,
+        ahead: bool = False,
+        seconds: float | None = None,
+    ) -> bool:
         """Return whether any substation has capacity for a job of that power."""
-        return self.candidates_for(power_kw, (), now, ahead=ahead) is not None
+        return self.candidates_for(power_kw, (), now, ahead=ahead, seconds=seconds) is not None
 
     def free_connectors(self, now: float) -> tuple[float, float]:
         """Return how many connectors are free, and how many there are, where jobs may be sent."""
@@ -168,7 +194,13 @@ class CandidateTable:
         return float(rated.max()) if rated.size else inf
 
     def soonest(
-        self, power_kw: float, allowed: Sequence[str], now: float, first: str | None = None
+        self,
+        power_kw: float,
+        allowed: Sequence[str],
+        now: float,
+        first: str | None = None,
+        *,
+        seconds: float = 0.0,
     ) -> str | None:
         """Return the substation with a free connector where the least power must become free.
 
@@ -179,6 +211,10 @@ class CandidateTable:
         figures = self._figures
         free = self._open(figures.open, figures.most, self._current(now)) < inf
         good = free & (figures.background + power_kw * figures.per_kw <= FULL)
+        if self._limits is not None:
+            states = (self.tracker.substations[self.names[n]] for n in self._limits.numbers)
+            alone_kw = np.array([each.background_kw + power_kw for each in states])
+            good[self._limits.crossed(alone_kw, seconds, self._clock(now))] = False
         if allowed:
             good &= self._is_allowed(allowed)
         if first is not None and good[self._numbers.get(first, [])].any():
@@ -213,6 +249,17 @@ class CandidateTable:
     def figures_of(self, number: int) -> Figures:
         """Return the figures by which a substation was judged last."""
         return self._figures.figures[number]
+
+    def crossed_limit(
+        self, number: int, power_kw: float, seconds: float, now: float
+    ) -> Step | None:
+        """Return the first limit that a job would cross at a substation, or None."""
+        state = self.tracker.substations[self.names[number]]
+        if state.power_limits is None:
+            return None
+        clock, drawn_kw = self._clock(now), self.figures_of(number).power_kw + power_kw
+        end = clock + (seconds or usual_seconds(state.session_seconds))
+        return state.power_limits.first_below(drawn_kw, clock, end)
 
     def share(self, number: int, now: float) -> float:
         """Return (load + 1) ÷ places of a substation; infinite where it may be sent nothing."""
@@ -303,6 +350,9 @@ class CandidateTable:
             return None
         return current
 
+    def _clock(self, now: float) -> float:
+        return now + self.tracker.clock_offset
+
     def _is_allowed(self, allowed: Sequence[str]) -> NDArray[np.bool_]:
         found = np.zeros(len(self.names), dtype=np.bool_)
         for name in allowed:
@@ -319,6 +369,10 @@ class CandidateTable:
             for state in self._passing.values():
                 self.tracker.touch(state)
             self._passing.clear()
+        if self._limits is not None:
+            for number in self._limits.take_changed(self._clock(now)):
+                if (known := self.tracker.substations.get(self.names[number])) is not None:
+                    self.tracker.touch(known)
         if not self.tracker.has_changed:
             return
         changed, substations = self.tracker.take_changed(), self.tracker.substations
@@ -326,6 +380,8 @@ class CandidateTable:
         if None in numbers or len(self.names) != len(substations):
             self._begin()
             changed = list(substations.values())
+        elif self._limits_version != self.tracker.limits_version:
+            self._begin_limits()
         for state in changed:
             self._write(self._numbers[state.substation], state, now)
 
@@ -343,7 +399,23 @@ class CandidateTable:
         self._largest = None
         self._current_until = -inf
         self._current_at = nan
+        self._begin_limits()
+
+    def _begin_limits(self) -> None:
+        states = self.tracker.substations
+        found = {n: states[name].power_limits for n, name in enumerate(self.names)}
+        limits = {number: each for number, each in found.items() if each is not None}
+        self._limits = LimitTable(limits) if limits else None
+        self._powered = self._powered or bool(limits)
+        for number in limits:
+            self._note_session(number)
+        self._limits_version = self.tracker.limits_version
         self._opened = True
+
+    def _note_session(self, number: int) -> None:
+        if self._limits is not None:
+            state = self.tracker.substations[self.names[number]]
+            self._limits.note_session(number, state.session_seconds)
 
     def _write(self, number: int, state: SubstationState, now: float) -> None:
         self.versions[number] = next(self._changes)
@@ -372,6 +444,8 @@ class CandidateTable:
 
     def _figures_anew(self, number: int, state: SubstationState, now: float) -> Figures:
         """Return the figures of a substation, and note whether all but its load will last."""
+        if self._limits is not None:
+            self._note_session(number)
         events_stale = state.events_stale(now)
         unsteady = state.health.unsteady(now, self._slow_start)
         passing = unsteady or state.events_due is not None
@@ -382,15 +456,18 @@ class CandidateTable:
         # here, too: `_current` looks again only when the page of another grows too old
         unreadable = state.problem is not None or now - state.oldest > self.tracker.stale_after
         most, most_ahead = self._most(state, now, events_stale=events_stale, unsteady=unsteady)
-        rated = state.rated_power_kw
+        rated = most_kw = state.rated_power_kw
+        if state.power_limits is not None:
+            most_kw = state.most_kw(self._clock(now))
         lasting = Figures(
             share=inf if blocked or unreadable else 0.0,
             blind=inf if blocked or not state.consumers else 0.0,
             most=most,
             most_ahead=most_ahead,
-            per_kw=1.0 / rated if rated else 0.0,
-            background=0.0 if rated is None else share_of(state.background_kw, rated),
+            per_kw=1.0 / most_kw if most_kw else 0.0,
+            background=0.0 if most_kw is None else share_of(state.background_kw, most_kw),
             rated=inf if rated is None else rated,
+            most_kw=inf if most_kw is None else most_kw,
             gauge=state.gauge(LOAD) or 0.0,
             asked_at=nan if state.problem is not None else state.oldest,
         )
@@ -419,3 +496,12 @@ class CandidateTable:
 
 
 _NONE_CURRENT: Final[NDArray[np.bool_]] = np.zeros(0, dtype=np.bool_)
+
+
+def _without(after: Array, numbers: Numbers) -> Array:
+    """Return utilisations with no capacity at some substations."""
+    if not numbers.size:
+        return after
+    after = after.copy()
+    after[numbers] = inf
+    return after

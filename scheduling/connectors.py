@@ -45,7 +45,7 @@ def free_at(
 def _free_at(
     state: SubstationState, ends: Sequence[float], count: int, clock: float
 ) -> list[float]:
-    places = _places(state)
+    places = _places(state, clock)
     mean = state.session_seconds or UNKNOWN_SECONDS
     in_use = [end if end > clock else clock + OVERDUE_SHARE * mean for end in sorted(ends)]
     unknown = max(0, round(state.load) - len(in_use))
@@ -57,10 +57,10 @@ def _free_at(
     return [clock] * free + in_use
 
 
-def _places(state: SubstationState) -> int:
+def _places(state: SubstationState, clock: float) -> int:
     """Return how many sessions of the usual power a substation may have at once."""
-    places = int(state.places)
-    if state.rated_power_kw is None:
+    places, most_kw = int(state.places), state.most_kw(clock)
+    if most_kw is None:
         return places
-    by_power = int((state.rated_power_kw - state.background_kw) / DEFAULT_POWER_KW)
+    by_power = int((most_kw - state.background_kw) / DEFAULT_POWER_KW)
     return max(0, min(places, by_power))

@@ -17,6 +17,7 @@ from scheduling.candidates import LISTED, Candidates, CandidateTable
 from scheduling.figures import FULL
 from scheduling.order import Requirements
 from scheduling.policies import Pick
+from scheduling.power_limits import Step
 
 NO_CONNECTOR: Final = reasons.NO_CONNECTOR
 NO_POWER: Final = reasons.NO_POWER
@@ -42,6 +43,8 @@ class Candidate(Struct, frozen=True, gc=False):
         rated_power_kw: What its transformer is built for; None where unknown.
         drained: An operator drains it.
         limit: Sessions at most, as set by an operator; None where none is set.
+        power_limit: What it may draw now, as set by an operator; None where nothing is limited.
+        power_limit_words: That in words.
         ejected: It is left out, since it failed again and again.
         reserved: It is reserved for one job.
         problem: Why nothing may be sent there; None where jobs may.
@@ -60,6 +63,8 @@ class Candidate(Struct, frozen=True, gc=False):
     rated_power_kw: float | None
     drained: bool
     limit: float | None
+    power_limit: Step | None
+    power_limit_words: str | None
     ejected: bool
     reserved: bool
     problem: str | None
@@ -79,8 +84,8 @@ def candidates(
 
 def shown(candidate: Candidate) -> dict[str, Any]:
     """Return what is seen of a substation, ready for JSON."""
-    age = candidate.gauge_age
-    return {
+    age, limit = candidate.gauge_age, candidate.power_limit
+    row = {
         "substation": candidate.substation,
         "load": candidate.load,
         "connectors": candidate.connectors,
@@ -95,6 +100,12 @@ def shown(candidate: Candidate) -> dict[str, Any]:
         "eligible": candidate.reason is None,
         "reason": candidate.reason,
     }
+    if limit is not None:
+        row["power_limit_kw"] = limit.kw
+        row["power_limit_until"] = limit.end if limit.end < inf else None
+        row["power_limit_source"] = limit.source
+        row["power_limit"] = candidate.power_limit_words
+    return row
 
 
 class _Row(Struct, frozen=True, gc=False):
@@ -131,7 +142,8 @@ class Explainer:
         numbers = table.least_utilised(LISTED, allowed, now)
         if pick.number not in numbers:
             numbers.append(pick.number)
-        circumstances = now, requirements.power_kw, allowed, table.reserved, found.blind
+        seconds = requirements.seconds if table.has_limits else None
+        circumstances = now, requirements.power_kw, seconds, allowed, table.reserved, found.blind
         if circumstances != self._circumstances:
             self._circumstances = circumstances
         reason = pick.reason
@@ -174,11 +186,14 @@ def _candidate(
 ) -> Candidate:
     name = table.names[number]
     state, figures = table.tracker.substations[name], table.figures_of(number)
+    limit = _power_limit(table, name, now)
+    share = 1.0 if figures.power == inf else figures.power
     return Candidate(
         name,
         figures.load,
         state.connectors,
-        max(figures.load / state.places, figures.power),
+        # one that may draw nothing is full; only a transformer built for nothing is beyond that
+        max(figures.load / state.places, figures.power if figures.rated == 0 else share),
         figures.gauge,
         state.age(now),
         state.outstanding,
@@ -187,6 +202,8 @@ def _candidate(
         None if figures.rated == inf else figures.rated,
         state.drained,
         state.limit,
+        limit,
+        None if limit is None else limit.in_words(now + table.tracker.clock_offset),
         state.health.ejected(now),
         name == table.reserved,
         problem,
@@ -216,6 +233,28 @@ def _reasons(
             reason = RESERVED
         elif share > figures.most:
             reason = NO_CONNECTOR
-        elif figures.power + power_kw * figures.per_kw > FULL:
-            reason = NO_POWER
+        else:
+            if figures.power + power_kw * figures.per_kw > FULL:
+                reason = NO_POWER
+            crossed = _crossed_limit(table, number, requirements, now)
+            if crossed is not None and crossed.kw < figures.rated:
+                reason = crossed.in_words(now + table.tracker.clock_offset)
     return problem, reason
+
+
+def _crossed_limit(
+    table: CandidateTable, number: int, requirements: Requirements | None, now: float
+) -> Step | None:
+    """Return the limit that keeps a job out; without one, that which keeps out every job."""
+    if requirements is not None:
+        return table.crossed_limit(number, requirements.power_kw, requirements.seconds, now)
+    step = _power_limit(table, table.names[number], now)
+    return step if step is not None and table.figures_of(number).power > FULL else None
+
+
+def _power_limit(table: CandidateTable, name: str, now: float) -> Step | None:
+    limits = table.tracker.substations[name].power_limits
+    if limits is None:
+        return None
+    step = limits.at(now + table.tracker.clock_offset)
+    return step if step.kw < inf else None

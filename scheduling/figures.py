@@ -28,10 +28,11 @@ class Figures(Struct, frozen=True, gc=False):
         most_ahead: The same while others wait: one job may be dispatched ahead of a connector.
         open: The share where that is at most ``most``, else infinite.
         open_ahead: The share where that is at most ``most_ahead``, else infinite.
-        power: Power ÷ rated power.
+        power: Power ÷ rated power, or ÷ a lower limit that holds now.
         per_kw: What each kW of a job adds to that.
         background: The part of it that other consumers draw.
         rated: Rated power in kW, infinite where unknown.
+        most_kw: What it may draw: the rated power, or a lower limit that holds now.
         gauge: The load as its page says.
         headroom: The power left, in kW.
         load: Sessions in progress and in flight; where only scrapes tell, as expected.
@@ -50,6 +51,7 @@ class Figures(Struct, frozen=True, gc=False):
     per_kw: float = 0.0
     background: float = 0.0
     rated: float = inf
+    most_kw: float = inf
     gauge: float = 0.0
     headroom: float = -inf
     load: float = 0.0
@@ -68,12 +70,13 @@ class Figures(Struct, frozen=True, gc=False):
             self.most_ahead,
             share if share <= self.most else inf,
             share if share <= self.most_ahead else inf,
-            0.0 if self.rated == inf else round(share_of(power_kw, self.rated), DIGITS),
+            0.0 if self.most_kw == inf else round(share_of(power_kw, self.most_kw), DIGITS),
             self.per_kw,
             self.background,
             self.rated,
+            self.most_kw,
             self.gauge,
-            -inf if self.rated == inf else self.rated - power_kw,
+            -inf if self.most_kw == inf else self.most_kw - power_kw,
             load,
             power_kw,
             self.asked_at,
@@ -109,8 +112,8 @@ class FigureTable:
         self._rows = np.tile(np.array([astuple(Figures())]).T, count)  # a row for each kind
         (
             self.share, self.blind, self.most, self.most_ahead, self.open, self.open_ahead,
-            self.power, self.per_kw, self.background, self.rated, self.gauge, self.headroom,
-            self.load, self.power_kw, self.asked_at,
+            self.power, self.per_kw, self.background, self.rated, self.most_kw, self.gauge,
+            self.headroom, self.load, self.power_kw, self.asked_at,
         ) = map(read_only, self._rows)  # fmt: skip
 
     def write(self, number: int, figures: Figures) -> None:

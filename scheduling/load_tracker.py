@@ -27,6 +27,7 @@ from grid.controls import Availability, Control
 from grid.events import Counts
 from grid.messages import DEFAULT_POWER_KW
 from scheduling.observations import apply_counts, apply_page
+from scheduling.power_limits import LimitSteps
 from scheduling.readings import LOAD, Reading
 from scheduling.substation_state import NO_READING, Depth, SubstationState, brought
 
@@ -49,7 +50,10 @@ class LoadTracker:
         self._changed: dict[str, SubstationState] = {}
         self._revisions = count()
         self._controls: dict[str, Control] = {}
+        self._power_limits: dict[str, LimitSteps] = {}
         self._settled_at = -inf
+        self.limits_version = 0  # counts the changes of power limits
+        self.clock_offset = 0.0  # Unix time − the tracker's seconds: power limits are in Unix time
         self.substations: dict[str, SubstationState] = {}
         self.former: set[str] = set()  # they have left, and jobs may still wait in their queues
 
@@ -126,7 +130,13 @@ class LoadTracker:
 
     def control(self, substation: str, control: Control) -> None:
         """Record what an operator has set, whether or not the substation is known yet."""
+        before = self._controls.get(substation)
         self._controls[substation] = control
+        if control.power_limits != (before and before.power_limits):
+            self._power_limits.pop(substation, None)
+            if control.power_limits is not None:
+                self._power_limits[substation] = LimitSteps(control.power_limits)
+            self.limits_version += 1
         if (state := self._of(substation)) is not None:
             self._apply_control(state)
 
@@ -286,6 +296,7 @@ class LoadTracker:
         if (control := self._controls.get(state.substation)) is not None:
             state.drained = control.state is Availability.DRAINING
             state.limit = control.limit
+            state.power_limits = self._power_limits.get(state.substation)
         state.size()
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 NO_CONNECTOR: Final = "full"
 NO_POWER: Final = "not enough power left"
+LIMITED: Final = "limited to "  # the beginning of what says so of power
 NOT_ALLOWED: Final = "not among the request's eligible substations"
 RESERVED: Final = "reserved for a job that has waited for power"
 NO_SUCH_SUBSTATION: Final = "no such substation"
@@ -38,6 +39,16 @@ def reason_never(
 def kept_for(priority: int) -> str:
     """Return why a job may not take the connectors that are free."""
     return f"the connectors that are free are kept for priority {priority} and above"
+
+
+def is_full(reason: str | None) -> bool:
+    """Return whether a reason says that a substation has no capacity now, and will have again."""
+    return reason in (NO_CONNECTOR, NO_POWER) or (reason or "").startswith(LIMITED)
+
+
+def is_eligible(reason: str | None) -> bool:
+    """Return whether jobs are sent to a substation, now or once it has capacity."""
+    return reason is None or reason == RESERVED or is_full(reason)
 
 
 def some(names: Sequence[str]) -> str:

@@ -69,6 +69,8 @@ class Reservation(Generic[W]):
     def _reserve(self, job: W, now: float) -> bool:
         """Reserve a substation, the same for as long as that will do; return whether any will."""
         table, needs = self._table, job.requirements
-        table.reserved = table.soonest(needs.power_kw, needs.allowed, now, first=table.reserved)
+        table.reserved = table.soonest(
+            needs.power_kw, needs.allowed, now, table.reserved, seconds=needs.seconds
+        )
         self._job = None if table.reserved is None else job
         return table.reserved is not None

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from grid.messages import DEFAULT_POWER_KW
 from scheduling.candidates import CandidateTable
 from scheduling.explain import Explainer
+from scheduling.order import Requirements
 from scheduling.policies import Policy
 from scheduling.reservation import Reservation
 from scheduling.reserve import Reserve
@@ -72,6 +73,8 @@ class Scheduler(Generic[W]):
         self._reservation: Reservation[W] = Reservation(table)
         self._reserve = reserve
         self._may_send_ahead = send_ahead
+        # what a lower limit to come refused in this pass, though there is power now
+        self._too_long: list[Requirements] = []
         self._full: bool | None = None  # no capacity, be it ahead or not, when last looked
         self.capacity_left = True  # after the last pass, for a usual job that none waiting can use
 
@@ -98,7 +101,9 @@ class Scheduler(Generic[W]):
             # one that was assigned behind another that was passed over may have had the last of it
             ahead = self._ahead(len(queue))
             table = self._table
-            self.capacity_left = table.has_capacity(now, power_kw=DEFAULT_POWER_KW, ahead=ahead)
+            self.capacity_left = table.has_capacity(
+                now, power_kw=DEFAULT_POWER_KW, ahead=ahead, seconds=0.0
+            )
         return assignments
 
     def _pass_over(self, queue: WaitQueue[W], now: float) -> list[Assignment[W]]:
@@ -106,6 +111,7 @@ class Scheduler(Generic[W]):
         passed_over: list[W] = []
         # the least power for which there was no capacity, by what was allowed
         too_much: dict[tuple[str, ...], float] = {}
+        self._too_long.clear()
         seen, waiting, reserve = 0, len(queue), self._reserve
         others_may_take = inf if reserve is None else reserve.others_may_take(self._table, now)
         for job in queue:
@@ -145,6 +151,8 @@ class Scheduler(Generic[W]):
         needs, table = job.requirements, self._table
         if needs.power_kw >= too_much.get(needs.allowed, inf) and not self._reservation.is_for(job):
             return None
+        if self._too_long and self._is_too_long(needs) and not self._reservation.is_for(job):
+            return None
         ahead = self._ahead(others)
         found = table.candidates_for(
             needs.power_kw,
@@ -152,6 +160,7 @@ class Scheduler(Generic[W]):
             now,
             ahead=ahead,
             reserved_too=self._reservation.is_for(job),
+            seconds=needs.seconds,
         )
         if found is not None:
             pick = self._policy.pick(found, self._random)
@@ -163,7 +172,14 @@ class Scheduler(Generic[W]):
             substation = found.name(pick.number)
             table.tracker.dispatch(substation, now, needs.power_kw)
             return Assignment(job, substation, why)
-        too_much[needs.allowed] = min(needs.power_kw, too_much.get(needs.allowed, inf))
+        if table.has_limits and table.candidates_for(
+            needs.power_kw, needs.allowed, now, ahead=ahead
+        ):
+            # a shorter one may fit
+            longer = (each for each in self._too_long if not _needs_no_less(each, needs))
+            self._too_long = [*longer, needs]
+        else:
+            too_much[needs.allowed] = min(needs.power_kw, too_much.get(needs.allowed, inf))
         if table.powered:
             self._reservation.on_passed_over(job, now)
         # others might find capacity all the same; one with a reservation must be asked in any case
@@ -175,6 +191,9 @@ class Scheduler(Generic[W]):
             self._full = ahead
         return None
 
+    def _is_too_long(self, needs: Requirements) -> bool:
+        return any(_needs_no_less(needs, each) for each in self._too_long)
+
     def _ahead(self, others: int) -> bool:
         """Return whether enough others wait for one job to be dispatched ahead."""
         return self._may_send_ahead and others >= len(self._table)
@@ -185,3 +204,13 @@ def _with_note(assignment: Assignment[W], note: str) -> Assignment[W]:
     if not why:
         return assignment
     return replace(assignment, explanation={**why, "reason": f"{why['reason']}{note}"})
+
+
+def _needs_no_less(needs: Requirements, refused: Requirements) -> bool:
+    """Return whether a job needs as much power as one that was refused, and for as long.
+
+    A job that does not say how long, and one that does, tell nothing of each other.
+    """
+    if needs.allowed != refused.allowed or needs.power_kw < refused.power_kw:
+        return False
+    return needs.seconds >= refused.seconds if refused.seconds else not needs.seconds

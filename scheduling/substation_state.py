@@ -11,6 +11,7 @@ from grid.events import Counts
 from grid.messages import DEFAULT_POWER_KW
 from scheduling import readings
 from scheduling.health import Health
+from scheduling.power_limits import LimitSteps
 
 NO_READING: Final = "its load has not been read yet"
 # without the events that must have come, the event log is taken as cut
@@ -103,6 +104,7 @@ class SubstationState:
     expected: tuple[float, float] = (0.0, 0.0)  # its load by the last page and what was sent; when
     drained: bool = False  # by an operator
     limit: float | None = None  # sessions at most, by an operator
+    power_limits: LimitSteps | None = None  # over time, by an operator
     health: Health = field(default_factory=Health)
     connectors: float = field(init=False)  # how many vehicles it can charge at once
     places: float = field(init=False)  # how many it may: an operator may have set a lower limit
@@ -124,6 +126,15 @@ class SubstationState:
     def capped(self) -> bool:
         """Return whether an operator allows fewer sessions than it has connectors."""
         return self.places < self.connectors
+
+    def most_kw(self, clock: float) -> float | None:
+        """Return what it may draw at a time in Unix seconds; None where nothing limits it."""
+        if self.power_limits is None:
+            return self.rated_power_kw
+        limit_kw = self.power_limits.at(clock).kw
+        if self.rated_power_kw is None:
+            return None if limit_kw == inf else limit_kw
+        return min(self.rated_power_kw, limit_kw)
 
     def gauge(self, name: str) -> float | None:
         """Return the last value of a gauge, or None where its page never had it."""

@@ -184,12 +184,13 @@ export class Substations {
     setText(cells.limit, row.limit ?? NONE);
     setText(parts.share, percent(row.utilisation));
     setWidth(parts.shareBar, row.utilisation);
-    setText(parts.power, row.rated_power_kw ? `${count(row.power_kw)} / ${count(row.rated_power_kw)}` : count(row.power_kw));
-    setHidden(parts.powerMeter, !row.rated_power_kw);
-    if (row.rated_power_kw) {
+    const mostKw = mostPower(row);
+    setText(parts.power, mostKw === null ? count(row.power_kw) : `${count(row.power_kw)} / ${count(mostKw)}`);
+    setHidden(parts.powerMeter, !mostKw);
+    if (mostKw) {
       const background = row.background_power_kw ?? 0;
-      setWidth(parts.backgroundBar, background / row.rated_power_kw);
-      setWidth(parts.powerBar, (row.power_kw - background) / row.rated_power_kw);
+      setWidth(parts.backgroundBar, background / mostKw);
+      setWidth(parts.powerBar, (row.power_kw - background) / mostKw);
     }
     const age = row.gauge_age_seconds === null ? null : row.gauge_age_seconds + Math.max(0, this.#model.isStale ? this.#model.now() - this.#model.asOf : 0);
     setText(cells.age, duration(age));
@@ -197,7 +198,7 @@ export class Substations {
     setWidth(parts.sentBar, sent / most);
     setText(cells.done, count(done));
     setText(cells.energy, energy ? count(energy) : NONE);
-    setText(cells.reason, row.reason && row.reason !== word ? row.reason : "");
+    setText(cells.reason, row.reason && row.reason !== word ? row.reason : row.power_limit ?? "");
     const drained = row.state === "draining";
     setText(parts.drain, drained ? "Resume" : "Drain");
     setAttribute(parts.drain, "aria-label", `${drained ? "Resume" : "Drain"} ${row.id}`);
@@ -314,6 +315,7 @@ export class Substations {
       ["Limit", row.limit === null ? "none" : `${count(row.limit)} sessions`],
       ["Utilisation", percent(row.utilisation)],
       ["Power", `${figure(row.power_kw)} kW${row.rated_power_kw ? ` of ${figure(row.rated_power_kw)} kW` : ""}`],
+      ["Power limit", row.power_limit?.replace("limited to ", "") ?? "none"],
       ["Other consumers", row.background_power_kw === null ? NONE : `${figure(row.background_power_kw)} kW of it`],
       ["Gauge read", row.gauge_age_seconds === null ? "never" : `${duration(row.gauge_age_seconds)} before`],
       ["Last minute", `${count(sent)} sent, ${count(done)} completed`],
@@ -324,6 +326,12 @@ export class Substations {
       setText(facts.children[2 * number + 1], value);
     });
   }
+}
+
+/** Return what a substation may draw in kW: its rated power, or a lower limit; null if unknown. */
+function mostPower(row) {
+  const known = [row.rated_power_kw || null, row.power_limit_kw ?? null].filter((kw) => kw !== null);
+  return known.length ? Math.min(...known) : null;
 }
 
 function setWidth(element, share) {

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Path, Security
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -53,6 +54,10 @@ class ControlIn(Strict):
         description="The maximum number of sessions at once, if it is lower than the connectors.",
     )
 
+    def apply_to(self, before: Control) -> Control:
+        """Return the control after this one replaced state and limit of the one before it."""
+        return replace(before, **self.model_dump())
+
 
 class ControlChange(Strict):
     """A change of the controls of a substation; a field that is left out stays as it is."""
@@ -68,11 +73,9 @@ class ControlChange(Strict):
             raise PydanticCustomError("empty_change", "must have state, limit or both")
         return self
 
-    def apply_to(self, before: Control) -> tuple[Availability, int | None]:
-        """Return state and limit after this change to the controls before it."""
-        given = self.model_fields_set
-        state = self.state if "state" in given else before.state
-        return state, self.limit if "limit" in given else before.limit
+    def apply_to(self, before: Control) -> Control:
+        """Return the control after this change to the one before it."""
+        return replace(before, **self.model_dump(exclude_unset=True))
 
 
 class ControlOut(BaseModel):
@@ -147,7 +150,7 @@ def control_router(
         A field that is left out gets its default. Answered once RabbitMQ has confirmed the change,
         which outlives restarts.
         """
-        return await change_controls(id, lambda _: (body.state, body.limit), key)
+        return await change_controls(id, body.apply_to, key)
 
     @routes.patch(
         "/substations/{id}",

@@ -185,17 +185,30 @@ async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
             "reason": None,
             "state": "available",
             "limit": 7,
+            "power_limit_kw": 20.0,
+            "power_limit_until": "2026-01-01T00:01:00Z",
+            "power_limit_source": "dso",
+            "power_limit": "limited to 20 kW until 00:01 UTC by dso",
         }
         never = one | {"id": "s2", "gauge_age_seconds": None, "eligible": False, "reason": "why"}
         never["status"] = "ineligible"
         told = [each | {"substation": each["id"]} for each in (one, never)]
-        for newer in ("state", "limit", "power_kw", "background_power_kw", "rated_power_kw"):
+        limited = [name for name in one if name.startswith("power_limit")]
+        told[0]["power_limit_until"] = AT + 60
+        for newer in (
+            "state",
+            "limit",
+            "power_kw",
+            "background_power_kw",
+            "rated_power_kw",
+            *limited,
+        ):
             del told[1][newer]  # by a dispatcher of an older version
         bench.hear(Event(SUBSTATIONS, AT, detail={"substations": [told[0] | {"new": 1}, told[1]]}))
         answer = await bench.get("/substations")
         assert answer.status == 200
         never |= {"state": "available", "limit": None, "power_kw": None, "rated_power_kw": None}
-        never["background_power_kw"] = None
+        never |= dict.fromkeys(["background_power_kw", *limited])
         assert answer.body == {
             "as_of": "2026-01-01T00:00:00Z",
             "age_seconds": 0.0,

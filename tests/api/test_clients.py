@@ -158,5 +158,6 @@ def test_generated_client_has_a_function_for_every_operation(client: ModuleType)
         *("cancel_charge", "cancel_charge_by_post", "replay_parked", "discard_parked"),
         "stream_events",
         *("get_stats", "list_substations", "replace_substation_controls"),
+        *("get_substation_limits", "replace_substation_limits", "remove_substation_limits"),
         *("change_substation_controls", "get_metrics", "get_liveness", "get_readiness"),
     }

@@ -271,6 +271,8 @@ async def test_document_declares_the_keys_that_are_required() -> None:
     assert secured == {
         "PUT /substations/{id}",
         "PATCH /substations/{id}",
+        "PUT /substations/{id}/limits",
+        "DELETE /substations/{id}/limits",
         "POST /parked/replay",
         "POST /parked/discard",
     }

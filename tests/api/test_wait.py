@@ -56,6 +56,13 @@ def snapshot(*rows: Mapping[str, Any], at: float = AT) -> Event:
 
 
 MARK = Event(MARKER, AT, job="dispatcher")  # which a dispatcher writes if there is nothing else
+LIMITED = "limited to 20 kW until 18:00 UTC by dso"
+LIMITED_NOW: dict[str, object] = {
+    "power_limit_kw": 20.0,
+    "power_limit_until": AT + 60,
+    "power_limit_source": "dso",
+    "power_limit": LIMITED,
+}
 FULL, SHORT, HELD = reasons.NO_CONNECTOR, reasons.NO_POWER, reasons.RESERVED
 
 
@@ -77,6 +84,18 @@ FULL, SHORT, HELD = reasons.NO_CONNECTOR, reasons.NO_POWER, reasons.RESERVED
         ),
         ([row("a", NO_CONSUMER)], {}, f"a is not eligible: {NO_CONSUMER}"),
         ([row("a", HELD)], {}, "a is reserved for another job"),
+        ([row("a", LIMITED) | LIMITED_NOW], {}, f"a is {LIMITED}"),
+        (
+            [row("a") | LIMITED_NOW, row("b", FULL)],
+            {"requested_power_kw": 11},
+            f"of 2 substations, 1 is {LIMITED}, 1 is full",
+        ),
+        ([row("a") | LIMITED_NOW], {"requested_power_kw": 10}, "a has capacity"),
+        (
+            [row("a") | LIMITED_NOW | {"power_limit_kw": 200.0}],
+            {"requested_power_kw": 95},
+            "a is short of power for 95 kW",
+        ),
         (
             [row("a"), row("b", SHORT)],
             {"requested_power_kw": 95},

@@ -37,6 +37,7 @@ from tests.deploy.alert_series import (
     ejected,
     eligible,
     page,
+    power_limit,
     queue,
     reconciled,
     target,
@@ -247,6 +248,27 @@ CASES: Final = (
                 "than a minute, the oldest for 2m 15s. 1 substations are drained, 1 are limited.",
             )
         },
+    ),
+    Case(
+        "the power of a substation is limited, and requests wait",
+        {
+            power_limit("s1"): f"20x{LONG}",
+            **{
+                f'ev_charging_rated_power_kw{{substation="{s}"}}': f"400x{LONG}"
+                for s in ("s1", "s2")
+            },
+            OLDEST: f"0+15x{LONG}",
+        },
+        {"2m": NONE, "2m15s": [warning("CapacityWithheld")]},
+    ),
+    Case(
+        "a limit is above what the transformer can do, and requests wait",
+        {
+            power_limit("s1"): f"500x{LONG}",
+            'ev_charging_rated_power_kw{substation="s1"}': f"400x{LONG}",
+            OLDEST: f"0+15x{LONG}",
+        },
+        {"2m15s": NONE, "10m": [warning("RequestsWaitLong")]},
     ),
     Case(
         "the dispatcher dies, and requests wait",

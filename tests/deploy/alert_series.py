@@ -156,6 +156,11 @@ def eligible(name: str) -> str:
     return f'dispatcher_substation_eligible{{substation="{name}"}}'
 
 
+def power_limit(name: str) -> str:
+    """Return the series of the power limit of a substation."""
+    return f'dispatcher_substation_power_limit_kw{{substation="{name}"}}'
+
+
 def drained(name: str) -> str:
     """Return the series of whether a substation is drained."""
     return f'dispatcher_substation_drained{{substation="{name}"}}'

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+from dispatcher.inputs import ControlChanged, Tick
 from dispatcher.targets import Target
-from grid.controls import Availability, Control
-from tests.dispatcher.harness import Harness, body, confirming
+from grid.controls import Availability, Control, PowerBlock, PowerLimits
+from tests.dispatcher.harness import AT, Harness, body, confirming
 from tests.fake_broker import turns
 
 
@@ -89,6 +90,22 @@ async def test_metrics_show_limit_of_an_operator() -> None:
     harness.tracker.control("s1", Control("s1", Availability.AVAILABLE, 2, 1))
     assert harness.count("substation_limit", substation="s1") == 2
     assert math.isnan(harness.count("substation_limit", substation="s2"))
+
+
+async def test_metrics_show_power_limit_that_holds_now() -> None:
+    """It begins and ends by the clock, which ticks tell; without one it is no number."""
+    harness = Harness(confirming(), "s1", "s2")
+    limits = PowerLimits((PowerBlock(AT + 10, AT + 20, 30.0),), "dso", AT)
+    control = Control("s1", Availability.AVAILABLE, None, 1, limits)
+    harness.shell.feed(ControlChanged("s1", control))
+    found = []
+    for seconds in (9.9, 10, 19.9, 20):
+        harness.at, harness.now = AT + seconds, seconds
+        harness.shell.feed(Tick(connected=True))
+        found.append(harness.count("substation_power_limit_kw", substation="s1"))
+    assert [math.isnan(each) for each in found] == [True, False, False, True]
+    assert found[1:3] == [30, 30]
+    assert math.isnan(harness.count("substation_power_limit_kw", substation="s2"))
 
 
 async def test_metrics_count_takeovers() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from dispatcher import report
 from dispatcher.report import ALIVE, LEAST_EVERY, Announcer, Snapshots, announce
@@ -16,6 +17,7 @@ from grid.controls import Availability, Control
 from grid.events import MARKER, SUBSTATIONS
 from scheduling.explain import RESERVED, Candidate
 from scheduling.load_tracker import DRAINED, NO_BASELINE
+from scheduling.power_limits import Step
 from tests.dispatcher.harness import AT, Harness, confirming
 from tests.fake_broker import FakePublisher, turns
 
@@ -39,6 +41,8 @@ def candidate(
         rated_power_kw=None,
         drained=False,
         limit=None,
+        power_limit=None,
+        power_limit_words=None,
         ejected=False,
         reserved=reserved,
         problem=problem,
@@ -90,6 +94,21 @@ def test_announcer_logs_reserved_substation(lines: list[str]) -> None:
     assert lines == [
         f"INFO substation s1 is not eligible: {RESERVED}",
         "INFO substation s1 is eligible again",
+    ]
+
+
+def test_announcer_logs_when_a_power_limit_begins_changes_and_ends(lines: list[str]) -> None:
+    """Once each, with its words."""
+    announcer = Announcer()
+    one, other = Step(0, 9, 20.0, "dso", False), Step(9, 12, 30.0, "dso", False)  # noqa: FBT003
+    for limit in (None, one, one, other, None, None):
+        words = None if limit is None else limit.in_words(1.0)
+        found = replace(candidate(), power_limit=limit, power_limit_words=words)
+        announcer.look([found], blind=False)
+    assert lines == [
+        "INFO substation s1 is limited to 20 kW until 00:00:09 UTC by dso",
+        "INFO substation s1 is limited to 30 kW from 00:00:09 UTC by dso",
+        "INFO the power of substation s1 is not limited any more",
     ]
 
 

@@ -26,7 +26,8 @@ REQUEST = messages.ChargeRequest(
     tenant="fleet",
     max_wait_seconds=30,
 )
-CONTROL = controls.Control("north", controls.Availability.DRAINING, None, 2)
+LIMITS = controls.PowerLimits((controls.PowerBlock(1.5e9, 1.6e9, 20.0),), "dso", 1.5e9, 60.0)
+CONTROL = controls.Control("north", controls.Availability.DRAINING, None, 2, LIMITS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -8,7 +8,16 @@ from typing import Any
 from hypothesis import strategies as st
 
 from grid import events, messages
-from grid.controls import MAX_LIMIT, Availability, Control, Message
+from grid.controls import (
+    MAX_LIMIT,
+    MAX_LIMIT_KW,
+    SOURCE_PATTERN,
+    Availability,
+    Control,
+    Message,
+    PowerBlock,
+    PowerLimits,
+)
 from grid.events import Counts, Event, State
 from grid.messages import ChargeRequest
 from tests.examples import examples
@@ -82,12 +91,35 @@ snapshots = st.builds(
 )
 all_events = job_events | snapshots
 
+kilowatts = st.floats(min_value=0, max_value=MAX_LIMIT_KW)
+
+
+def _power_limits(bounds: list[float], kw: list[float], **more: Any) -> PowerLimits:  # noqa: ANN401
+    """Return limits with a block between every two of these bounds."""
+    bounds = sorted(bounds)
+    pairs = zip(bounds[::2], bounds[1::2], kw, strict=False)
+    return PowerLimits(tuple(PowerBlock(*each) for each in pairs), **more)
+
+
+power_limits = st.builds(
+    _power_limits,
+    st.lists(
+        st.integers(0, 10_000).map(float) | st.floats(0, messages.MAX_UNIX_TIME),
+        max_size=12,
+        unique=True,
+    ),
+    st.lists(kilowatts, min_size=6, max_size=6),
+    source=st.from_regex(SOURCE_PATTERN[:-1] + r"\Z"),
+    set_at=st.floats(0, messages.MAX_UNIX_TIME),
+    fallback_kw=st.none() | kilowatts,
+)
 set_controls = st.builds(
     Control,
     substation=st.sampled_from(["s1", "s2"]) | substation_ids,
     state=st.sampled_from(Availability),
     limit=st.none() | st.integers(1, MAX_LIMIT),
     version=st.integers(1, 4) | st.integers(1, 2**53),
+    power_limits=st.none() | power_limits,
 )
 control_messages = st.builds(
     Message, controls=st.lists(set_controls, max_size=4).map(tuple), marker=st.text()

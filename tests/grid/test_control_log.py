@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import quote
 
 import pytest
+from msgspec.structs import replace
 
 from grid import control_log, controls, topology
 from grid.amqp import Declarer, Outcome, Publisher, StreamReader
@@ -27,7 +28,7 @@ MARK = Message()
 
 def to(state: Availability, limit: int | None) -> Change:
     """Return a change that sets both, whatever was before."""
-    return lambda _: (state, limit)
+    return lambda before: replace(before, state=state, limit=limit)
 
 
 def drained(substation: str, version: int = 1) -> Control:
@@ -172,7 +173,7 @@ async def test_control_log_applies_a_simultaneous_change_to_the_other_apis_state
     """Both wrote the same version; fields left out keep what the other has set."""
     async with followed() as stream:
         change = asyncio.create_task(
-            stream.log.set("s1", lambda before: (before.state, 2), 5),
+            stream.log.set("s1", lambda before: replace(before, limit=2), 5),
         )
         await turns()
         stream.bring(drained("s1", 1))
@@ -212,8 +213,8 @@ async def test_control_log_keeps_both_of_two_simultaneous_changes() -> None:
         both = [
             asyncio.create_task(stream.log.set("s1", change, 5))
             for change in (
-                lambda before: (DRAINING, before.limit),
-                lambda before: (before.state, 3),
+                lambda before: replace(before, state=DRAINING),
+                lambda before: replace(before, limit=3),
             )
         ]
         await stream.echo()

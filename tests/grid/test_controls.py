@@ -10,15 +10,21 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grid.controls import (
+    MAX_BLOCKS,
+    MAX_BYTES,
     MAX_LIMIT,
+    MAX_LIMIT_KW,
     Availability,
     Control,
     Controls,
     Message,
+    PowerBlock,
+    PowerLimits,
+    check_length,
     decode,
     encode,
 )
-from grid.errors import MalformedMessage
+from grid.errors import InvalidField, MalformedMessage
 from tests.grid.strategies import THOROUGH, bodies, control_messages, nested, set_controls
 
 AVAILABLE, DRAINING = Availability.AVAILABLE, Availability.DRAINING
@@ -78,6 +84,54 @@ def test_control_of_another_shape_is_refused(field: str, wrong: list[Any]) -> No
             decode(body(**{field: value}))
 
 
+LIMITS: dict[str, Any] = {"blocks": [[1, 2, 3.5]], "source": "dso", "set_at": 0}
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("source", [None, "", "a\n", "x" * 65, 1]),
+        ("set_at", [None, -1, "now", 1e300]),
+        ("fallback_kw", [-1, "1", MAX_LIMIT_KW + 1]),
+        (
+            "blocks",
+            [None, [[2, 2, 1]], [[2, 1, 1]], [[1, 3, 1], [2, 4, 1]], [[3, 4, 1], [1, 2, 1]]],
+        ),
+        ("blocks", [[[1, 2]], [[1, 2, -1]], [[-1, 2, 1]], [[1, 1e300, 1]], [[1, 2, 1]] * 201]),
+    ],
+)
+def test_power_limits_of_another_shape_are_refused(field: str, wrong: list[Any]) -> None:
+    """Blocks that overlap, or are out of order, among them."""
+    assert decode(body(power_limits=LIMITS)).controls[0].power_limits == PowerLimits(
+        (PowerBlock(1.0, 2.0, 3.5),), "dso", 0.0
+    )
+    for value in wrong:
+        with pytest.raises(MalformedMessage, match="not a message of controls"):
+            decode(body(power_limits={**LIMITS, field: value}))
+
+
+def test_power_limits_message_has_its_documented_json() -> None:
+    """A block is a list of start, end and kW; without limits nothing is written of them."""
+    limits = PowerLimits((PowerBlock(1.5, 2.0, 20.0),), "dso", 1.0)
+    message = Message((Control("s1", DRAINING, None, 2, limits),))
+    text = (
+        '"power_limits":{"blocks":[[1.5,2.0,20.0]],"source":"dso","set_at":1.0,"fallback_kw":null}'
+    )
+    assert f'"version":2,{text}}}' in encode(message).decode()
+
+
+def test_controls_too_long_for_a_message_are_refused() -> None:
+    """RabbitMQ would refuse the message, and close the channel."""
+    blocks = tuple(PowerBlock(1.8e9 + n, 1.8e9 + n + 1, 20.125) for n in range(MAX_BLOCKS))
+    limits = PowerLimits(blocks, "dso", 1.0)
+    one = [Control(f"s{number}", power_limits=limits) for number in range(100)]
+    check_length(one)
+    with pytest.raises(InvalidField, match="send fewer blocks") as wrong:
+        check_length(one * 10)
+    assert wrong.value.field == "blocks"
+    assert MAX_BYTES <= 8_388_608 / 2  # RabbitMQ's max_message_size
+
+
 @pytest.mark.parametrize("field", GOOD)
 def test_control_that_lacks_a_field_is_refused(field: str) -> None:
     """One that lacks a field is refused, and the whole message with it."""
@@ -121,9 +175,9 @@ def test_controls_default_to_available_without_limit() -> None:
 def test_controls_keep_the_newest_version_in_any_order() -> None:
     """However late the older messages come, and however often."""
     known = Controls()
-    drained = known.changed("s1", DRAINING, None)
+    drained = known.changed(Control("s1", DRAINING, None))
     assert known.merge([drained]) == [drained]
-    back = known.changed("s1", AVAILABLE, None)
+    back = known.changed(Control("s1", AVAILABLE, None))
     assert known.merge([back]) == [back]
     assert known.merge([drained, back]) == []
     assert known.get("s1") == Control("s1", AVAILABLE, None, 2)
@@ -132,13 +186,19 @@ def test_controls_keep_the_newest_version_in_any_order() -> None:
 
 def test_controls_of_different_substations_merge() -> None:
     """Neither message has the other's change; who reads both has both."""
-    one, other = Controls().changed("s1", DRAINING, None), Controls().changed("s2", AVAILABLE, 3)
+    one, other = (
+        Controls().changed(Control("s1", DRAINING, None)),
+        Controls().changed(Control("s2", AVAILABLE, 3)),
+    )
     assert merged(Message((one,)), Message((other,))) == (one, other)
 
 
 def test_controls_of_equal_version_keep_the_earlier_in_the_stream() -> None:
     """Both have the same version, every reader sees them in the same order, and its writer, too."""
-    one, other = Controls().changed("s1", DRAINING, None), Controls().changed("s1", AVAILABLE, 3)
+    one, other = (
+        Controls().changed(Control("s1", DRAINING, None)),
+        Controls().changed(Control("s1", AVAILABLE, 3)),
+    )
     assert merged(Message((one,)), Message((other,))) == (one,)
     assert merged(Message((other,)), Message((one,))) == (other,)
 

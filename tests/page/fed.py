@@ -40,6 +40,7 @@ class FedApi:
         self.rate = rate
         self.drained: set[str] = set()
         self.limits: dict[str, int] = {}
+        self.power_limits: dict[str, float] = {}  # in kW
         self.broken: dict[str, str] = {}
         self.dispatches = True  # whether the dispatcher works
         self._names = list(substations)
@@ -171,6 +172,12 @@ class FedApi:
         room = min(CONNECTORS, self.limits.get(name, CONNECTORS))
         return name not in self.drained and name not in self.broken and self._load(name) < room
 
+    def _power_limit(self, name: str) -> dict[str, Any]:
+        if (kw := self.power_limits.get(name)) is None:
+            return {}
+        words = f"limited to {kw:g} kW until 18:00 UTC by dso"
+        return {"power_limit_kw": kw, "power_limit_source": "dso", "power_limit": words}
+
     def _row(self, name: str) -> dict[str, Any]:
         load = self._load(name)
         reason = self.broken.get(name)
@@ -192,6 +199,7 @@ class FedApi:
             "rated_power_kw": RATED_KW,
             "state": "draining" if name in self.drained else "available",
             "limit": self.limits.get(name),
+            **self._power_limit(name),
             "eligible": reason is None,
             "reason": reason,
         }

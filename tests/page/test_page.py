@@ -230,6 +230,20 @@ async def test_page_drains_and_limits_with_the_operators_key(browser: Browser) -
         assert await page.evaluate("localStorage.length + document.cookie.length") == 0
 
 
+async def test_page_shows_power_limit_of_a_substation(browser: Browser) -> None:
+    """In the row in full, and its power beside the limit instead of the rating."""
+    api = fed()
+    api.power_limits["substation2"] = 75.0
+    api.run(1)
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        row = page.locator("#rows tbody tr").nth(1)
+        await expect(row).to_contain_text("limited to 75 kW until 18:00 UTC by dso")
+        await expect(row).to_contain_text("/ 75")
+        await row.locator("button.name").click()
+        await expect(page.locator("dialog[open]")).to_contain_text("75 kW until 18:00 UTC by dso")
+
+
 async def test_page_of_a_closed_api_works_with_a_key(browser: Browser) -> None:
     """Without one it shows nothing but the question for it."""
     api = fed(keys=KEYS, closed=True)

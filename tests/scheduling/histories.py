@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from hypothesis import strategies as st
+from msgspec.structs import replace as replace_struct
 
-from grid.controls import Availability, Control
+from grid.controls import Availability
 from grid.events import Counts
 from scheduling.candidates import CandidateTable
 from scheduling.readings import Reading
@@ -18,6 +19,9 @@ NAMES = ("a", "b", "c", "d")
 POWERS = st.sampled_from([0.1, 3.7, 7.4, 11, 22.2, 50]) | st.floats(0.1, 400)
 NAMED = st.lists(st.sampled_from([*NAMES, "nowhere"]), max_size=3, unique=True)
 
+BLOCKS = st.sampled_from(
+    [(), (), ((-1.0, 1.0, 30.0),), ((0.0, 1.0, 0.0), (1.0, 2.5, 40.0)), ((0.5, 3.0, 8.0),)]
+)
 _ROW = st.builds(
     Row,
     name=st.just(""),
@@ -30,6 +34,8 @@ _ROW = st.builds(
     observations=st.booleans(),
     session=st.none() | st.floats(0.5, 10),
     limit=st.none() | st.integers(1, 12),
+    blocks=BLOCKS,
+    fallback_kw=st.sampled_from([None, None, 60.0]),
     consumers=st.sampled_from([None, 0, 1, 1, 1]),
     closed=st.sampled_from(["", "", "", *CLOSED]),
 )
@@ -77,7 +83,8 @@ def _event(world: World, row: Row) -> None:
 def _control(world: World, row: Row) -> None:
     world.version += 1
     state = Availability.DRAINING if row.observations else Availability.AVAILABLE
-    world.table.tracker.control(row.name, Control(row.name, state, row.limit, world.version))
+    control = replace_struct(row.control, state=state, version=world.version)
+    world.table.tracker.control(row.name, control)
 
 
 _HEARD: Final[Mapping[str, Callable[[World, Row], None]]] = {
@@ -115,6 +122,7 @@ _LIGHT = st.builds(
     observations=st.booleans(),
     session=st.sampled_from([None, 2.0]),
     limit=st.sampled_from([None, None, 3]),
+    blocks=BLOCKS,
     consumers=st.sampled_from([0, 1, 1]),
 )
 CHANGES = st.lists(

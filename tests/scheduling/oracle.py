@@ -66,10 +66,17 @@ def power(state: SubstationState) -> float:
     return (state.gauge(BACKGROUND_POWER) or 0) + charging + in_flight_kw
 
 
+def most_kw(state: SubstationState, now: float) -> float | None:
+    """Return what it may draw now; None where nothing limits it."""
+    limits = [] if state.power_limits is None else [state.power_limits.at(now).kw]
+    found = [each for each in (state.gauge(RATED_POWER), *limits) if each not in (None, inf)]
+    return min(found, default=None)
+
+
 def share(state: SubstationState, requested: float, now: float) -> float:
     """Return the utilisation with a request of so much power placed there."""
     by_places = (expected(state, now) + 1) / places(state)
-    rated = state.gauge(RATED_POWER)
+    rated = most_kw(state, now)
     if rated is None:
         return by_places
     return max(by_places, (power(state) + requested) / rated if rated else inf)
@@ -83,7 +90,7 @@ def has_room(state: SubstationState, requested: float, now: float, slow_start: f
         session = state.session_seconds
         waiting = ceil(most * 3 * PERIOD / session) if session else most
         room += waiting * room / most
-    rated = state.gauge(RATED_POWER)
+    rated = most_kw(state, now)
     fits = rated is None or (rated > 0 and (power(state) + requested) / rated <= 1 + NEARLY)
     return expected(state, now) + 1 <= room and fits
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from grid.controls import Availability, Control
+from grid.controls import Availability, Control, PowerBlock, PowerLimits
 from grid.events import Counts
 from scheduling.candidates import Candidates, CandidateTable
 from scheduling.health import FREE_FAILURES
@@ -40,8 +40,17 @@ class Row:
     observations: bool = True
     session: float | None = None
     limit: int | None = None
+    blocks: tuple[tuple[float, float, float], ...] = ()
+    fallback_kw: float | None = None
     consumers: int | None = 1
     closed: str = ""
+
+    @property
+    def control(self) -> Control:
+        """Return what an operator has set; blocks are in seconds since ``NOW``."""
+        blocks = tuple(PowerBlock(NOW + start, NOW + end, kw) for start, end, kw in self.blocks)
+        limits = PowerLimits(blocks, "dso", 0.0, self.fallback_kw) if blocks else None
+        return Control(self.name, Availability.AVAILABLE, self.limit, 1, limits)
 
     def page(self, load: float | None = None) -> Reading:
         """Return its page, perhaps with another load."""
@@ -88,8 +97,8 @@ def table_of(*rows: Row, slow_start: float = 0) -> CandidateTable:
 def enter(tracker: LoadTracker, row: Row) -> None:
     """Enter what a row says into a load tracker."""
     name = row.name
-    if row.limit is not None:
-        tracker.control(name, Control(name, Availability.AVAILABLE, row.limit, 1))
+    if row.limit is not None or row.blocks:
+        tracker.control(name, row.control)
     if row.consumers is not None:
         tracker.queued(name, 0, row.consumers)
     if row.closed != "never read":
