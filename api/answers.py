@@ -115,6 +115,9 @@ class Candidate(TypedDict, total=False):
     power_limit_until: datetime | None
     power_limit_source: str | None
     power_limit: str | None
+    next_power_limit_kw: float | None
+    next_power_limit_from: datetime | None
+    next_power_limit: str | None
     eligible: Annotated[
         bool,
         Field(description="Whether jobs like this one are sent there, once there is capacity."),

@@ -96,6 +96,13 @@ class Substation(BaseModel):
     )
     power_limit_source: str | None = Field(default=None, description="Who asked for that limit.")
     power_limit: str | None = Field(default=None, description="That limit in words.")
+    next_power_limit_kw: float | None = Field(
+        default=None, description="The next lower limit that begins within a day; null: none does."
+    )
+    next_power_limit_from: datetime | None = Field(
+        default=None, description="When that begins. No session is started that would cross it."
+    )
+    next_power_limit: str | None = Field(default=None, description="That limit in words.")
 
     @property
     def most_kw(self) -> float | None:
@@ -301,8 +308,9 @@ def _against(row: Substation, power_kw: float) -> str | None:
         return "not eligible"
     if row.status is Condition.FULL and row.reason != reasons.NO_POWER:
         return "full" if row.reason == reasons.NO_CONNECTOR else row.reason
-    most = row.most_kw
-    if most is None or (row.power_kw or 0.0) + power_kw <= most:
-        return f"short of power for {power_kw:g} kW" if row.reason else None
-    limited = row.power_limit if most == row.power_limit_kw else None
-    return limited or f"short of power for {power_kw:g} kW"
+    used = (row.power_kw or 0.0) + power_kw
+    if (row.most_kw is not None and used > row.most_kw) or row.reason:
+        limited = row.power_limit if row.most_kw == row.power_limit_kw else None
+        return limited or f"short of power for {power_kw:g} kW"
+    is_coming = row.next_power_limit_kw is not None and used > row.next_power_limit_kw
+    return row.next_power_limit if is_coming else None

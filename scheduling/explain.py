@@ -45,6 +45,8 @@ class Candidate(Struct, frozen=True, gc=False):
         limit: Sessions at most, as set by an operator; None where none is set.
         power_limit: What it may draw now, as set by an operator; None where nothing is limited.
         power_limit_words: That in words.
+        next_limit: The next lower one that begins within a day.
+        next_limit_words: That in words.
         ejected: It is left out, since it failed again and again.
         reserved: It is reserved for one job.
         problem: Why nothing may be sent there; None where jobs may.
@@ -65,6 +67,8 @@ class Candidate(Struct, frozen=True, gc=False):
     limit: float | None
     power_limit: Step | None
     power_limit_words: str | None
+    next_limit: Step | None
+    next_limit_words: str | None
     ejected: bool
     reserved: bool
     problem: str | None
@@ -105,6 +109,10 @@ def shown(candidate: Candidate) -> dict[str, Any]:
         row["power_limit_until"] = limit.end if limit.end < inf else None
         row["power_limit_source"] = limit.source
         row["power_limit"] = candidate.power_limit_words
+    if candidate.next_limit is not None:
+        row["next_power_limit_kw"] = candidate.next_limit.kw
+        row["next_power_limit_from"] = candidate.next_limit.start
+        row["next_power_limit"] = candidate.next_limit_words
     return row
 
 
@@ -186,7 +194,10 @@ def _candidate(
 ) -> Candidate:
     name = table.names[number]
     state, figures = table.tracker.substations[name], table.figures_of(number)
-    limit = _power_limit(table, name, now)
+    clock = now + table.tracker.clock_offset
+    limit, coming = _power_limit(table, name, now), None
+    if state.power_limits is not None:
+        coming = state.power_limits.next_lower(clock)
     share = 1.0 if figures.power == inf else figures.power
     return Candidate(
         name,
@@ -203,7 +214,9 @@ def _candidate(
         state.drained,
         state.limit,
         limit,
-        None if limit is None else limit.in_words(now + table.tracker.clock_offset),
+        None if limit is None else limit.in_words(clock),
+        coming,
+        None if coming is None else coming.in_words(clock),
         state.health.ejected(now),
         name == table.reserved,
         problem,

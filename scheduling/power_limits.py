@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from grid.controls import PowerLimits
 from scheduling.reasons import LIMITED
 
+SHOWN_SECONDS: Final = 86_400.0  # so long before it begins, a lower limit is shown
 USUAL_SESSION_SECONDS: Final = 3600.0  # where neither the job nor its substation tells
 TOLERANCE: Final = 1.0 + 1e-9  # two sums of powers that differ less are equal
 
@@ -66,6 +67,11 @@ class LimitSteps:
         That at ``start`` counts in any case.
         """
         return min(each.kw for each in self._between(start, end))
+
+    def next_lower(self, clock: float) -> Step | None:
+        """Return the first limit that begins within a day and is lower than that which holds."""
+        now, *later = self._between(clock, clock + SHOWN_SECONDS)
+        return next((each for each in later if each.kw < now.kw), None)
 
     def first_below(self, power_kw: float, start: float, end: float = inf) -> Step | None:
         """Return the first limit between two times that so much power crosses, or None."""

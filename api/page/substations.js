@@ -315,7 +315,7 @@ export class Substations {
       ["Limit", row.limit === null ? "none" : `${count(row.limit)} sessions`],
       ["Utilisation", percent(row.utilisation)],
       ["Power", `${figure(row.power_kw)} kW${row.rated_power_kw ? ` of ${figure(row.rated_power_kw)} kW` : ""}`],
-      ["Power limit", row.power_limit?.replace("limited to ", "") ?? "none"],
+      ["Power limit", [row.power_limit, row.next_power_limit].filter(Boolean).map((each) => each.replace("limited to ", "")).join("; ") || "none"],
       ["Other consumers", row.background_power_kw === null ? NONE : `${figure(row.background_power_kw)} kW of it`],
       ["Gauge read", row.gauge_age_seconds === null ? "never" : `${duration(row.gauge_age_seconds)} before`],
       ["Last minute", `${count(sent)} sent, ${count(done)} completed`],

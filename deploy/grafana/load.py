@@ -94,10 +94,12 @@ def substations() -> list[Panel]:
         graph(
             "Power per substation",
             "What its sessions, the jobs in flight to it and its other consumers draw together, "
-            "as the dispatcher counts it; dashed, what its transformer is rated for.",
+            "as the dispatcher counts it; dashed, what its transformer is rated for, and what an "
+            "operator allows now.",
             [
                 _each("dispatcher_substation_power_kw"),
                 _each("ev_charging_rated_power_kw", LIMIT),
+                _each("dispatcher_substation_power_limit_kw", LIMIT + "an operator, "),
             ],
             width=8,
             unit="kwatt",

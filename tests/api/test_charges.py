@@ -189,12 +189,16 @@ async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
             "power_limit_until": "2026-01-01T00:01:00Z",
             "power_limit_source": "dso",
             "power_limit": "limited to 20 kW until 00:01 UTC by dso",
+            "next_power_limit_kw": 10.0,
+            "next_power_limit_from": "2026-01-01T00:02:00Z",
+            "next_power_limit": "limited to 10 kW from 00:02 UTC by dso",
         }
         never = one | {"id": "s2", "gauge_age_seconds": None, "eligible": False, "reason": "why"}
         never["status"] = "ineligible"
         told = [each | {"substation": each["id"]} for each in (one, never)]
-        limited = [name for name in one if name.startswith("power_limit")]
+        limited = [name for name in one if "power_limit" in name]
         told[0]["power_limit_until"] = AT + 60
+        told[0]["next_power_limit_from"] = AT + 120
         for newer in (
             "state",
             "limit",

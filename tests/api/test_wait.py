@@ -63,6 +63,12 @@ LIMITED_NOW: dict[str, object] = {
     "power_limit_source": "dso",
     "power_limit": LIMITED,
 }
+SOON = "limited to 30 kW from 19:00 UTC by dso"
+LIMITED_SOON: dict[str, object] = {
+    "next_power_limit_kw": 30.0,
+    "next_power_limit_from": AT + 120,
+    "next_power_limit": SOON,
+}
 FULL, SHORT, HELD = reasons.NO_CONNECTOR, reasons.NO_POWER, reasons.RESERVED
 
 
@@ -91,6 +97,8 @@ FULL, SHORT, HELD = reasons.NO_CONNECTOR, reasons.NO_POWER, reasons.RESERVED
             f"of 2 substations, 1 is {LIMITED}, 1 is full",
         ),
         ([row("a") | LIMITED_NOW], {"requested_power_kw": 10}, "a has capacity"),
+        ([row("a") | LIMITED_SOON], {"requested_power_kw": 21}, f"a is {SOON}"),
+        ([row("a") | LIMITED_SOON], {"requested_power_kw": 20}, "a has capacity"),
         (
             [row("a") | LIMITED_NOW | {"power_limit_kw": 200.0}],
             {"requested_power_kw": 95},

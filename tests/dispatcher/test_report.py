@@ -43,6 +43,8 @@ def candidate(
         limit=None,
         power_limit=None,
         power_limit_words=None,
+        next_limit=None,
+        next_limit_words=None,
         ejected=False,
         reserved=reserved,
         problem=problem,

@@ -110,6 +110,9 @@ def test_no_session_is_started_that_would_cross_a_lower_limit_to_come(
         (second,) = post(system, 1, requested_energy_kwh=2220)
         (short,) = post(system, 1, requested_energy_kwh=22.2)  # 3 s
         wait_for(system, [short], "completed")
+        system.until(
+            lambda: "limited to 10 kW from" in str(job(system, second)["reason"]), "it says why"
+        )
         assert job(system, second)["status"] == "queued"
         system.kill("dispatcher")
         (late,) = post(system, 1, requested_energy_kwh=22.2)

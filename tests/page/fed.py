@@ -176,7 +176,14 @@ class FedApi:
         if (kw := self.power_limits.get(name)) is None:
             return {}
         words = f"limited to {kw:g} kW until 18:00 UTC by dso"
-        return {"power_limit_kw": kw, "power_limit_source": "dso", "power_limit": words}
+        coming = "limited to 10 kW from 19:00 UTC by dso"
+        return {
+            "power_limit_kw": kw,
+            "power_limit_source": "dso",
+            "power_limit": words,
+            "next_power_limit_kw": 10.0,
+            "next_power_limit": coming,
+        }
 
     def _row(self, name: str) -> dict[str, Any]:
         load = self._load(name)

@@ -241,7 +241,9 @@ async def test_page_shows_power_limit_of_a_substation(browser: Browser) -> None:
         await expect(row).to_contain_text("limited to 75 kW until 18:00 UTC by dso")
         await expect(row).to_contain_text("/ 75")
         await row.locator("button.name").click()
-        await expect(page.locator("dialog[open]")).to_contain_text("75 kW until 18:00 UTC by dso")
+        await expect(page.locator("dialog[open]")).to_contain_text(
+            "75 kW until 18:00 UTC by dso; 10 kW from 19:00 UTC by dso"
+        )
 
 
 async def test_page_of_a_closed_api_works_with_a_key(browser: Browser) -> None:

@@ -75,6 +75,19 @@ def test_lowest_limit_is_that_of_every_time_between(
         assert first.start <= max(start, first.start) <= min(below) < first.end
 
 
+@pytest.mark.parametrize(
+    ("clock", "kw"),
+    [(0, 20.0), (9.9, 20.0), (10, 5.0), (25, 20.0), (30, None), (-86_389, 20.0), (-86_391, None)],
+)
+def test_next_lower_limit_begins_within_a_day(clock: float, kw: float | None) -> None:
+    """Lower than the one that holds: from 20 kW to the fallback of 60 is none."""
+    blocks = (PowerBlock(DAY + 10, DAY + 20, 20.0), PowerBlock(DAY + 20, DAY + 25, 5.0))
+    later = PowerBlock(DAY + 28, DAY + 30, 20.0)
+    steps = LimitSteps(PowerLimits((*blocks, later), "dso", DAY, 60.0))
+    found = steps.next_lower(DAY + clock)
+    assert (None if found is None else found.kw) == kw
+
+
 @examples()
 @given(
     st.dictionaries(st.integers(0, 20), power_limits, min_size=1, max_size=4),
