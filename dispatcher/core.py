@@ -458,7 +458,19 @@ class Core:
         if self._wait_queue and (settling or self._scheduler.capacity_left):
             for job in self._overflow.pop_due(self._prefetch, self._at.now):
                 self._requeue(job)
-        for job in self._overflow.pop_flood(self._prefetch, self._at.now, self._undelivered):
+        self._let_others_in()
+
+    def _let_others_in(self) -> None:
+        """Requeue jobs of a tenant that floods, if those of others are behind them."""
+        flood = self._overflow.pop_flood(self._prefetch, self._at.now, self._undelivered)
+        if not flood:
+            return
+        if self._overflow.flood_began:
+            tenants = ", ".join(sorted({job.requirements.tenant or "none" for job in flood}))
+            text = f"requests of tenant {tenants} go behind those of others: they fill the prefetch"
+            self._do(Warn(text))
+        self._metrics.flood_requeued.inc(len(flood))
+        for job in flood:
             self._requeue(job)
 
     def _undelivered(self) -> Counter[str]:

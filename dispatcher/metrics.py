@@ -49,6 +49,9 @@ class Metrics:
         self.parked = counter(
             "parked", "Messages parked because they cannot be processed", ["reason"]
         )
+        self.flood_requeued = counter(
+            "flood_requeued", "Requests of tenants that flood that went behind those of others"
+        )
         self.redelivered = counter("redelivered", "Requests redelivered by RabbitMQ")
         self.duplicates = counter(
             "duplicate_requests",

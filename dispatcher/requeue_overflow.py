@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Final
 
 from dispatcher.jobs import Job
@@ -20,6 +21,7 @@ HELD_FULL: Final = 0.9  # of the prefetch: above it, requests that fit nowhere k
 SHARE: Final = 0.25  # of the prefetch, at once
 PAUSE_SECONDS: Final = 1.0  # between two times: a requeued request may still fit nowhere
 FLOOD_PAUSE_SECONDS: Final = 0.25  # between two times, while requests of others are still to come
+FLOOD_OVER_SECONDS: Final = 10.0  # without such a time, a flood is over
 RECLAIMED_SECONDS: Final = 5.0  # for a reclaimed job to be assigned while there is capacity
 MAX_HELD_SECONDS: Final = 1200.0  # RabbitMQ's consumer_timeout is 30 minutes by default
 
@@ -30,6 +32,8 @@ class RequeueOverflow:
     def __init__(self, wait_queue: WaitQueue[Job]) -> None:
         self._wait_queue = wait_queue
         self._due_at = self._look_at = self._flood_at = 0.0
+        self._flooded_at = -inf  # when jobs of a flood were removed last
+        self.flood_began = False  # when they were last, there was none before
 
     def pop_due(self, prefetch: int, now: float) -> list[Job]:
         """Remove and return jobs that fit nowhere, if they keep out others."""
@@ -62,6 +66,8 @@ class RequeueOverflow:
                 held[_tenant(job)] -= 1
                 chosen.add(job)
         self._flood_at = now + FLOOD_PAUSE_SECONDS
+        self.flood_began = now - self._flooded_at > FLOOD_OVER_SECONDS
+        self._flooded_at = now
         return queue.pop_where(chosen.__contains__)
 
     def pop_held_too_long(self, now: float) -> list[Job]:

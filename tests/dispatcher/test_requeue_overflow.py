@@ -218,7 +218,9 @@ def accept(harness: Harness, job: str, tenant: str | None) -> None:
 
 
 @pytest.mark.parametrize("tenant", ["small", None])
-async def test_core_requeues_a_flood_that_keeps_out_another_tenant(tenant: str | None) -> None:
+async def test_core_requeues_a_flood_that_keeps_out_another_tenant(
+    tenant: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
     """The last of its jobs go behind, until that of the other is delivered, which is next."""
     harness = flooded(confirming())
     await turns()
@@ -228,6 +230,8 @@ async def test_core_requeues_a_flood_that_keeps_out_another_tenant(tenant: str |
     harness.shell.tick()
     await turns()
     assert requeue_overflow(harness) == ["p15", "p16", "p17", "p18", "p19"]
+    assert harness.count("flood_requeued_total") == 5
+    assert "requests of tenant flood go behind those of others" in caplog.text
     for job in ("p15", "p16", "p17", "small"):
         of = tenant if job == "small" else "flood"
         harness.queue.bring(body(job, tenant=of), job)
