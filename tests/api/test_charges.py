@@ -44,6 +44,8 @@ async def test_get_job_shows_states_times_and_decision() -> None:
             "place": None,
             "expected_start": None,
             "expected_start_basis": None,
+            "will_be_ready": None,
+            "expected_energy_kwh": None,
             "details": {"routed_to": "s1", "loads": {"s1": 0}, "reason": "lightest"},
         }
         assert bench.count("duplicate_completions_total") == 1

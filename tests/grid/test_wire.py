@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import to_builtins
 
 from grid import controls, events, messages, wire
 from grid.controls import Availability, Control, Message
@@ -114,9 +115,10 @@ def test_events_have_the_bytes_that_json_dumps_writes(several: list[Event]) -> N
 @given(control_messages)
 @example(Message((Control("s1", Availability.DRAINING, None, 2),), f"é{HALF}"))
 def test_controls_have_the_bytes_that_json_dumps_writes(message: Message) -> None:
-    """A control is written in full, and a mark where there is one."""
+    """A control is written in full, with its power limits where it has any; and a mark."""
     rows = [
         {"substation": c.substation, "state": c.state, "limit": c.limit, "version": c.version}
+        | ({} if c.power_limits is None else {"power_limits": to_builtins(c.power_limits)})
         for c in message.controls
     ]
     mark = {"marker": message.marker} if message.marker else {}
