@@ -53,6 +53,11 @@ class FairShares:
         if (level := self._levels.get(job.rank[0])) is not None:
             level.time = max(level.time, job.tag)
 
+    def begin(self, level: float, tag: float) -> None:
+        """Let the virtual time pass to the lowest tag of the jobs that wait."""
+        if (known := self._levels.get(level)) is not None:
+            known.time = max(known.time, tag)
+
     def withdraw(self, job: Requirements) -> None:
         """Return a job's share to its tenant: it waits no longer, and was not assigned."""
         if (level := self._levels.get(job.rank[0])) is not None:

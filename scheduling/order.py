@@ -9,7 +9,7 @@ method ``turns`` that returns a turn for each job that waits. The lowest is next
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from heapq import heappop, heappush, heapreplace
 from math import inf
@@ -38,8 +38,8 @@ class Requirements(NamedTuple):
         waits_until: When it has waited for as long as its client wants; infinite where nobody said.
         tenant: Whose it is; empty where nobody said.
         hours: How long its session is expected to take a connector, for its tenant's share.
-        tag: When its turn is by its tenant's share, among the jobs of its priority that have no
-            departure, or all where the order does not go by departures (``scheduling.fairness``).
+        tag: When its turn is by its tenant's share, among the jobs of its priority that have a
+            departure, or of those that have none (``scheduling.fairness``).
     """
 
     rank: Rank
@@ -151,6 +151,11 @@ POSSIBLE: Final = 1  # could be done by their departures if they displaced other
 UNBOUND: Final = 2  # have no departure
 LATE: Final = 3  # cannot be done by their departures any more
 
+_SEVERAL: Final = 2  # tenants
+
+
+_Unbound: TypeAlias = tuple[float, float, str, int]  # tag, when requested, id, and number
+
 
 class DeadlineOrder:
     """The most jobs that can be done by their departures, within each priority.
@@ -159,9 +164,11 @@ class DeadlineOrder:
     their departures, and whenever one would be late, the longest is left out (of equally long ones,
     that with the least energy). Those that are kept come by their latest start; then those left
     out, the shortest first; then those without a departure, by tag and age; then those that are
-    late in any case. So that none without a departure waits for ever, one that has waited for
-    ``due_after`` seconds is due, and comes first; that may differ by priority. A job is not due
-    before another of a lower tag: a tenant that floods waits for as long by itself.
+    late in any case. Where there is not time for all, only jobs within their tenants' shares, those
+    of the lowest tags, are planned; the others are left out. So that none without a departure waits
+    for ever, one that has waited for ``due_after`` seconds is due, and comes first; that may differ
+    by priority. A job is not due before another of a lower tag: a tenant that floods waits for as
+    long by itself.
 
     Sources: J. M. Moore, "An n job, one machine sequencing algorithm for minimizing the number of
     late jobs", Management Science 15 (1968); for several machines it is a heuristic.
@@ -184,7 +191,7 @@ class DeadlineOrder:
         for negative, members in _by_priority(jobs):
             due_after = self._due_after[min(MAX_PRIORITY, max(0, int(-negative)))]
             planned: list[int] = []
-            unbound: list[tuple[float, float, str, int]] = []
+            unbound: list[_Unbound] = []
             oldest = inf
             for number in members:
                 (_, _, requested_at, job), _, _, departs_at, seconds, _, _, _, tag = jobs[number]
@@ -198,17 +205,11 @@ class DeadlineOrder:
                     oldest = min(oldest, requested_at)
                     unbound.append((tag, requested_at, job, number))
                     found[number] = (negative, UNBOUND, tag, requested_at, job)
-            # in the order of their tags: a tenant that floods waits for so long by itself
             if oldest + due_after <= now:
-                unbound.sort()
-            due_at = -inf
-            for tag, requested_at, job, number in unbound:
-                if requested_at + due_after > now:
-                    break
-                connectors.take(jobs[number].seconds)
-                due_at = max(due_at, requested_at + due_after)
-                found[number] = (negative, KEPT, due_at, tag, requested_at, job)
-            kept = connectors.plan(planned, jobs)
+                for due_at, (tag, requested_at, job, number) in _due(unbound, due_after, now):
+                    connectors.take(jobs[number].seconds)
+                    found[number] = (negative, KEPT, due_at, tag, requested_at, job)
+            kept = connectors.plan(_within_shares(planned, jobs, connectors), jobs)
             for number in planned:
                 (_, _, requested_at, job), _, _, departs_at, seconds, *_ = jobs[number]
                 if number in kept:
@@ -219,12 +220,46 @@ class DeadlineOrder:
         return found
 
 
+def _due(unbound: list[_Unbound], after: float, now: float) -> Iterator[tuple[float, _Unbound]]:
+    """Yield the jobs that waited for so many seconds, and when each is due, in their order.
+
+    That is of their tags: a tenant that floods waits for so long by itself.
+    """
+    due_at = -inf
+    for each in sorted(unbound):
+        if each[1] + after > now:
+            return
+        due_at = max(due_at, each[1] + after)
+        yield due_at, each
+
+
 def _by_priority(jobs: Sequence[Requirements]) -> list[tuple[float, list[int]]]:
     """Return the numbers of the jobs of each priority, by its negative; the highest first."""
     found: defaultdict[float, list[int]] = defaultdict(list)
     for number, job in enumerate(jobs):
         found[job.rank[0]].append(number)
     return sorted(found.items())
+
+
+def _within_shares(
+    numbers: Sequence[int], jobs: Sequence[Requirements], connectors: _Connectors
+) -> Sequence[int]:
+    """Return the jobs for which there is time, those of the lowest tags.
+
+    All of them if one tenant has them, or there is time for all.
+    """
+    if len({jobs[number].tenant for number in numbers}) < _SEVERAL:
+        return numbers
+    seconds = connectors.seconds_until(numbers, jobs)
+    if sum(jobs[number].seconds for number in numbers) <= seconds:
+        return numbers
+    found = []
+    for number in sorted(numbers, key=lambda each: jobs[each].tag):
+        seconds -= jobs[number].seconds
+        if seconds < 0:
+            break
+        found.append(number)
+    return found
 
 
 class _Connectors:
@@ -240,6 +275,13 @@ class _Connectors:
     @cached_property
     def _heap(self) -> list[tuple[float, int]]:
         return [(at, number) for number, at in enumerate(self._free_at)]  # ascending: it is a heap
+
+    def seconds_until(self, numbers: Sequence[int], jobs: Sequence[Requirements]) -> float:
+        """Return how long all connectors are free together until these jobs depart, on average."""
+        if not numbers:
+            return 0.0
+        departs_at = sum(jobs[number].departs_at for number in numbers) / len(numbers)
+        return sum(max(0.0, departs_at - at) for at in self._free_at)
 
     def take(self, seconds: float) -> None:
         """Plan a session on the connector that is free first, whenever it ends."""

@@ -65,6 +65,7 @@ class WaitQueue(Generic[W]):
         self._order: Order = order or LaxityOrder()
         self._all_share = not getattr(self._order, "by_departure", True)
         self._shares = FairShares(weights)
+        self._departing_shares = FairShares(weights)  # of jobs that go by their departures
         self._tenant: str | None = None  # whose all jobs are; None while tenants share
         self._entries: list[_Entry[W]] = []
         self._numbers = count()
@@ -98,6 +99,7 @@ class WaitQueue(Generic[W]):
         if not self._entries:
             if self._tenant is None:
                 self._shares.clear()
+                self._departing_shares.clear()
             self._tenant = needs.tenant
         elif self._tenant is not None and needs.tenant != self._tenant:
             self._begin_sharing()
@@ -120,7 +122,20 @@ class WaitQueue(Generic[W]):
     def arrange(self, free_at: Sequence[float], now: float) -> None:
         """Arrange all jobs anew, by when the first connectors are expected to be free."""
         self._free_at, self._arranged_at, self._changes = free_at, now, 0
+        if self._tenant is None:
+            self._pass_time(now)
         self._arrange([each.needs for each in self._entries])
+
+    def _pass_time(self, now: float) -> None:
+        """Let the virtual time of the jobs with departures pass: they do not go by their tags."""
+        lowest: dict[float, float] = {}
+        for each in self._entries:
+            needs = each.needs
+            if needs.departs_at < inf and needs.latest_start >= now:
+                level = needs.rank[0]
+                lowest[level] = min(lowest.get(level, inf), needs.tag)
+        for level, tag in lowest.items():
+            self._departing_shares.begin(level, tag)
 
     def _arrange(self, needs: Sequence[Requirements]) -> None:
         turns = self._order.turns(needs, self._free_at, self._arranged_at)
@@ -138,13 +153,11 @@ class WaitQueue(Generic[W]):
         self._arrange([self._tagged(each.needs, saved=0.0) for each in self._entries])
 
     def _tagged(self, needs: Requirements, saved: float = BURST_HOURS) -> Requirements:
-        if not self._shares_in(needs):
-            return needs
-        return needs._replace(tag=self._shares.enter(needs, saved))
+        return needs._replace(tag=self._shares_of(needs).enter(needs, saved))
 
-    def _shares_in(self, needs: Requirements) -> bool:
-        """Return whether a job's turn follows from its tenant's share."""
-        return needs.departs_at == inf or self._all_share
+    def _shares_of(self, needs: Requirements) -> FairShares:
+        is_bound = needs.departs_at < inf and not self._all_share
+        return self._departing_shares if is_bound else self._shares
 
     def remove_first(self, count: int, but: Sequence[W]) -> None:
         """Remove so many jobs from the front, but some of these, which keep their order."""
@@ -152,7 +165,7 @@ class WaitQueue(Generic[W]):
         assigned = self._keep(lambda job: id(job) in kept, count)
         if self._tenant is None:
             for each in assigned:
-                if self._shares_in(each.needs):
+                if each.needs.departs_at == inf or self._all_share:
                     self._shares.serve(each.needs)
 
     def pop_expired(self, now: float) -> list[W]:
@@ -179,8 +192,7 @@ class WaitQueue(Generic[W]):
         """Return the jobs of entries that were removed, none of which is assigned."""
         if self._tenant is None:
             for each in entries:
-                if self._shares_in(each.needs):
-                    self._shares.withdraw(each.needs)
+                self._shares_of(each.needs).withdraw(each.needs)
         return [each.job for each in entries]
 
     def _keep(self, wanted: Callable[[W], bool], count: int) -> list[_Entry[W]]:

@@ -61,6 +61,9 @@ INSTEAD: Final[Mapping[str, str]] = {
         "curl -N --max-time 2 'localhost:7000/events?state=charging,completed' || [ $? = 28 ]"
     ),
     "python -m load_test flood": "python -m load_test flood --jobs 300",
+    "python -m load_test flood --departures --session 2000-5000": (
+        "python -m load_test flood --departures --session 2000-5000 --jobs 300"
+    ),
     "python -m load_test --requests 200 --rate 10": "python -m load_test --requests 100 --rate 50",
     "python -m load_test --file rush-hour.yaml --quiet": (
         f"{SHORTER} python -m load_test --file short.yaml --quiet"

@@ -28,6 +28,14 @@ def test_flood_costs_others_hardly_more_than_the_end_of_a_session() -> None:
     assert found.shared < 0.15
 
 
+def test_flood_leaves_the_demands_of_others_met() -> None:
+    """Where vehicles depart; without sharing, a third of them leaves too early."""
+    found = flood.met(Scene((10, 10, 10), Durations(2000.0, 5000.0), jobs=1_500), 0.9, seed=1)
+    assert found.without > 0.99
+    assert found.shared > 0.93
+    assert found.unshared < 0.8
+
+
 def test_flood_command_prints_and_writes_the_figures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -196,3 +196,28 @@ def test_tenants_that_owe_nothing_are_forgotten() -> None:
         level.time = max(level.time, tag + BURST_HOURS + 1.0)
     assert len(level.tenants) <= 3 * FEW
     assert shares.enter(one("a", 0.0).requirements) == -BURST_HOURS
+
+
+def leaving(tenant: str, at: float, departs_at: float, seconds: float = 3600.0) -> One:
+    """Return a job that must be done by a departure."""
+    rank = (0.0, departs_at - seconds, at, f"{at:012.3f}")
+    return One(Requirements(rank, (), 7.4, departs_at, seconds, inf, tenant, seconds / 3600.0))
+
+
+def test_flood_of_jobs_with_departures_is_planned_behind_those_of_others() -> None:
+    """There is time for ten jobs; those of the flood that came first are more urgent."""
+    queue = queue_of(*(leaving("flood", float(at), 18_000.0 + at) for at in range(100)))
+    for at in range(100, 104):
+        queue.add(leaving("small", float(at), 19_000.0 + at))
+    queue.arrange([200.0, 200.0], 200.0)
+    tenants = [each.tenant for each in queue]
+    assert tenants[:10].count("small") == 4
+    assert set(tenants[10:]) == {"flood"}
+
+
+def test_jobs_with_departures_are_planned_alike_while_there_is_time_for_all() -> None:
+    """Whoever they are from, the one that must begin soonest is next."""
+    queue = queue_of(*(leaving("a", float(at), 40_000.0 + 10 * at) for at in range(8)))
+    queue.add(leaving("b", 10.0, 90_000.0))
+    queue.arrange([0.0] * 10, 20.0)
+    assert [each.tenant for each in queue] == [*["a"] * 8, "b"]
