@@ -373,7 +373,7 @@ class CandidateTable:
             for number in self._limits.take_changed(self._clock(now)):
                 if (known := self.tracker.substations.get(self.names[number])) is not None:
                     self.tracker.touch(known)
-        if not self.tracker.has_changed:
+        if not self.tracker.changed:
             return
         changed, substations = self.tracker.take_changed(), self.tracker.substations
         numbers = [self._numbers.get(each.substation) for each in changed]
