@@ -55,10 +55,12 @@ class LoadTracker:
         self.limits_version = 0  # counts the changes of power limits
         self.clock_offset = 0.0  # Unix time − the tracker's seconds: power limits are in Unix time
         self.substations: dict[str, SubstationState] = {}
+        self.generation = 0  # how often there were other substations
         self.former: set[str] = set()  # they have left, and jobs may still wait in their queues
 
     def keep(self, connectors: dict[str, float | None]) -> None:
         """Have exactly these substations, with the connectors their target file names."""
+        self.generation += self.substations.keys() != connectors.keys()
         for gone in self.substations.keys() - connectors.keys():
             self._change(self.substations.pop(gone))
             self.former.add(gone)
