@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -16,7 +14,7 @@ from bench.node import RabbitMQ
 from bench.policy import NOW, STATES, Times, table_of
 from bench.report import Part, Row, Table
 from bench.sizes import Sizes
-from dispatcher.commands import Ack, PublishJob, WriteEvent
+from dispatcher.commands import Ack, Command, PublishJob, WriteEvent
 from dispatcher.core import Core
 from dispatcher.failure_detector import FailureDetector
 from dispatcher.inputs import (
@@ -62,7 +60,8 @@ async def measure(_: RabbitMQ, _folder: Path, sizes: Sizes) -> Part:
 
 def handled(substations: int, repeats: int) -> float:
     """Return how long a request takes with so many substations, in µs."""
-    return Times(REQUESTS, repeats).median_us(partial(Requests(substations).handle_next))
+    number = REQUESTS * (repeats + 1)  # with the warm-up
+    return Times(REQUESTS, repeats).median_us(Requests(substations, number).handle_next)
 
 
 @dataclass(slots=True)
@@ -78,9 +77,12 @@ class Message:
 
 
 class Requests:
-    """A core, and new requests for it; whatever it sends is taken back, so that none is full."""
+    """A core, and so many new requests for it.
 
-    def __init__(self, substations: int) -> None:
+    Whatever it sends is taken back, so that no substation is full.
+    """
+
+    def __init__(self, substations: int, number: int) -> None:
         random = Random(substations)  # noqa: S311 - nothing here is secret
         table = table_of(substations, STATES[STATE], random)
         standby = Standby("bench")
@@ -98,20 +100,22 @@ class Requests:
         )
         self._core.handle(Begin(), self._at)
         self._core.handle(OlderEventsRead(OpenJobs(complete=True)), self._at)
-        self._ids = map(str, count())
+        self._messages = iter(
+            [Message(job, ChargeRequest(job, CLOCK).encode()) for job in map(str, range(number))]
+        )
 
     def handle_next(self) -> None:
         """Handle a new request, until it is acknowledged."""
-        job = next(self._ids)
-        self._tell(RequestDelivered(Message(job, ChargeRequest(job, CLOCK).encode())))  # type: ignore[arg-type]
+        message = next(self._messages)
+        self._tell(RequestDelivered(message))  # type: ignore[arg-type]
         commands = self._tell(Route())
         (published,) = (each for each in commands if isinstance(each, PublishJob))
         (written,) = (each for each in commands if isinstance(each, WriteEvent))
         self._tell(PublishResult(published, Outcome.CONFIRMED))
         last = self._tell(EventWritten(written, written=True))
         if not any(isinstance(each, Ack) for each in last):
-            raise RuntimeError(f"job {job} is not acknowledged: {last}")
+            raise RuntimeError(f"job {message.id} is not acknowledged: {last}")
         self._tracker.undo(published.substation)
 
-    def _tell(self, input: Input) -> list[Any]:
-        return list(self._core.handle(input, self._at))
+    def _tell(self, input: Input) -> list[Command]:
+        return self._core.handle(input, self._at)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import astuple
 
 from grid import wire
 from grid.errors import InvalidField, MalformedMessage
@@ -122,7 +123,7 @@ class ChargeRequest(
 
     def __post_init__(self) -> None:
         try:
-            msgspec.convert(self, _Checked, from_attributes=True)
+            msgspec.convert(astuple(self), _Checked)
         except msgspec.ValidationError:
             raise _invalid_field(self) from None
         if type(self.eligible_substations) is not tuple:  # msgspec accepts a list as well
@@ -167,13 +168,16 @@ class ChargeRequest(
         return wire.encode(self)
 
 
-# The fields as msgspec checks them: all at once, in half the time of a loop over them.
+# The fields as msgspec checks them: all at once, in half the time of a loop over them, and as an
+# array, in half the time that it takes to look each up by its name.
 _Checked: Final = msgspec.defstruct(
     "_Checked",
     [
         (name, limit.type if name in _NEEDED else limit.type | None)
         for name, limit in _LIMITS.items()
     ],
+    array_like=True,
+    gc=False,
 )
 _HEAD: Final = f'{{"version":{VERSION},'.encode()
 _DECODER: Final = msgspec.json.Decoder(ChargeRequest)

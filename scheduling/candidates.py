@@ -373,19 +373,19 @@ class CandidateTable:
             for number in self._limits.take_changed(self._clock(now)):
                 if (known := self.tracker.substations.get(self.names[number])) is not None:
                     self.tracker.touch(known)
-        if not self.tracker.has_changed:
+        if not self.tracker.changed:
             return
-        changed, substations = self.tracker.take_changed(), self.tracker.substations
-        numbers = [self._numbers.get(each.substation) for each in changed]
-        if None in numbers or len(self.names) != len(substations):
+        changed = self.tracker.take_changed()
+        if self._generation != self.tracker.generation:
             self._begin()
-            changed = list(substations.values())
+            changed = list(self.tracker.substations.values())
         elif self._limits_version != self.tracker.limits_version:
             self._begin_limits()
         for state in changed:
             self._write(self._numbers[state.substation], state, now)
 
     def _begin(self) -> None:
+        self._generation = self.tracker.generation
         self.names = sorted(self.tracker.substations)
         self._numbers = {name: number for number, name in enumerate(self.names)}
         self._figures = FigureTable(len(self.names))

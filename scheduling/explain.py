@@ -167,13 +167,17 @@ class Explainer:
                 or row.version != table.versions[number]
                 or row.circumstances is not self._circumstances
             ):
-                row = rows[number] = self._row(number, row, requirements, now)
+                row = rows[number] = self._row(number, row, found, requirements, now)
             candidates.append(row.shown)
         return {"policy": self._policy, "reason": reason, "candidates": candidates}
 
-    def _row(self, number: int, last: _Row | None, needs: Requirements, now: float) -> _Row:
+    def _row(
+        self, number: int, last: _Row | None, found: Candidates, needs: Requirements, now: float
+    ) -> _Row:
         table, version = self._table, self._table.versions[number]
-        problem, reason = _reasons(table, number, now, needs)
+        problem = reason = None
+        if found.after[number] == inf or found.ahead or table.reserved is not None:
+            problem, reason = _reasons(table, number, now, needs)
         if last is None or last.version != version:
             candidate = _candidate(table, number, now, problem, reason)
             age = candidate.gauge_age

@@ -47,7 +47,7 @@ class LoadTracker:
     def __init__(self, stale_after: float, default_connectors: float) -> None:
         self.stale_after = stale_after
         self._default_connectors = default_connectors
-        self._changed: dict[str, SubstationState] = {}
+        self.changed: dict[str, SubstationState] = {}  # or gone, since ``take_changed``
         self._revisions = count()
         self._controls: dict[str, Control] = {}
         self._power_limits: dict[str, LimitSteps] = {}
@@ -55,10 +55,12 @@ class LoadTracker:
         self.limits_version = 0  # counts the changes of power limits
         self.clock_offset = 0.0  # Unix time − the tracker's seconds: power limits are in Unix time
         self.substations: dict[str, SubstationState] = {}
+        self.generation = 0  # how often there were other substations
         self.former: set[str] = set()  # they have left, and jobs may still wait in their queues
 
     def keep(self, connectors: dict[str, float | None]) -> None:
         """Have exactly these substations, with the connectors their target file names."""
+        self.generation += self.substations.keys() != connectors.keys()
         for gone in self.substations.keys() - connectors.keys():
             self._change(self.substations.pop(gone))
             self.former.add(gone)
@@ -74,15 +76,10 @@ class LoadTracker:
         """Remember substations there were before this start."""
         self.former.update(set(substations) - self.substations.keys())
 
-    @property
-    def has_changed(self) -> bool:
-        """Return whether any state has changed, or is gone, since ``take_changed``."""
-        return bool(self._changed)
-
     def take_changed(self) -> list[SubstationState]:
         """Remove and return the states that have changed, or are gone, since the last call."""
-        changed = list(self._changed.values())
-        self._changed.clear()
+        changed = list(self.changed.values())
+        self.changed.clear()
         return changed
 
     def touch(self, state: SubstationState) -> None:
@@ -101,15 +98,12 @@ class LoadTracker:
 
     def report(self, substation: str, counts: Counts) -> bool:
         """Apply counters that came with an event; return whether anything follows from them."""
-        state = self.substations.get(substation)
-        if state is None:
+        if (state := self._of_load(substation)) is None:
             return False
         was_due = state.events_due is not None
         follows = apply_counts(state, counts)
         if was_due:
             self._change(state)
-        else:
-            self._changed[substation] = state
         return follows
 
     def fail(self, substation: str, problem: str, now: float) -> None:
@@ -285,12 +279,12 @@ class LoadTracker:
     def _of_load(self, substation: str) -> SubstationState | None:
         """Return a state of which nothing but its load and power is about to change."""
         if (state := self.substations.get(substation)) is not None:
-            self._changed[substation] = state
+            self.changed[substation] = state
         return state
 
     def _change(self, state: SubstationState) -> None:
         state.revision = next(self._revisions)
-        self._changed[state.substation] = state
+        self.changed[state.substation] = state
 
     def _apply_control(self, state: SubstationState) -> None:
         if (control := self._controls.get(state.substation)) is not None:

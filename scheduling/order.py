@@ -14,7 +14,9 @@ from functools import cached_property
 from heapq import heappop, heappush, heapreplace
 from math import inf
 from types import MappingProxyType
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
+
+from msgspec import Struct
 
 from grid.messages import MAX_PRIORITY, ChargeRequest
 
@@ -26,7 +28,7 @@ UNKNOWN_HOURS: Final = 1.0  # of a session whose request names no energy
 MIN_HOURS: Final = 0.1  # a connector is taken for some minutes, however little is charged
 
 
-class Requirements(NamedTuple):
+class Requirements(Struct, frozen=True, gc=False):
     """What a job needs of a substation, and what its turn follows from.
 
     Args:
@@ -194,8 +196,9 @@ class DeadlineOrder:
             unbound: list[_Unbound] = []
             oldest = inf
             for number in members:
-                (_, _, requested_at, job), _, _, departs_at, seconds, _, _, _, tag = jobs[number]
-                latest_start = departs_at - seconds
+                needs = jobs[number]
+                _, _, requested_at, job = needs.rank
+                tag, latest_start = needs.tag, needs.departs_at - needs.seconds
                 if latest_start < inf:
                     if latest_start >= now:
                         planned.append(number)
@@ -211,12 +214,12 @@ class DeadlineOrder:
                     found[number] = (negative, KEPT, due_at, tag, requested_at, job)
             kept = connectors.plan(_within_shares(planned, jobs, connectors), jobs)
             for number in planned:
-                (_, _, requested_at, job), _, _, departs_at, seconds, *_ = jobs[number]
+                needs = jobs[number]
+                _, _, requested_at, job = needs.rank
                 if number in kept:
-                    latest_start = departs_at - seconds
-                    found[number] = (negative, KEPT, latest_start, 0.0, requested_at, job)
+                    found[number] = (negative, KEPT, needs.latest_start, 0.0, requested_at, job)
                 else:
-                    found[number] = (negative, POSSIBLE, seconds, requested_at, job)
+                    found[number] = (negative, POSSIBLE, needs.seconds, requested_at, job)
         return found
 
 
@@ -297,7 +300,8 @@ class _Connectors:
         kept: set[int] = set()
         longest: list[tuple[float, float, int, int]] = []  # a heap of those kept
         for number in sorted(numbers, key=lambda each: jobs[each].departs_at):
-            _, _, power_kw, departs_at, seconds = jobs[number][:5]
+            needs = jobs[number]
+            power_kw, departs_at, seconds = needs.power_kw, needs.departs_at, needs.seconds
             at, connector = self._first()
             if at + seconds > departs_at:
                 if not longest or longest[0][:2] >= (-seconds, seconds * power_kw):

@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from math import inf
 from types import MappingProxyType
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from scheduling.fairness import BURST_HOURS, FairShares
 from scheduling.order import LaxityOrder, Order, Requirements, SortKey
@@ -36,7 +39,7 @@ class Waiting(Protocol):
 W = TypeVar("W", bound=Waiting)
 
 
-class _Entry(NamedTuple, Generic[W]):
+class _Entry(Struct, Generic[W], frozen=True, order=True, gc=False):
     """A job in the queue; by its ``number``, the first of equal turns stays first.
 
     ``needs`` are its requirements, with its tag.
@@ -140,8 +143,8 @@ class WaitQueue(Generic[W]):
     def _arrange(self, needs: Sequence[Requirements]) -> None:
         turns = self._order.turns(needs, self._free_at, self._arranged_at)
         self._entries = sorted(
-            _Entry(turn, number, job, need)
-            for turn, need, (_, number, job, _) in zip(turns, needs, self._entries, strict=True)
+            _Entry(turn, each.number, each.job, need)
+            for turn, need, each in zip(turns, needs, self._entries, strict=True)
         )
 
     def _begin_sharing(self) -> None:
@@ -153,7 +156,7 @@ class WaitQueue(Generic[W]):
         self._arrange([self._tagged(each.needs, saved=0.0) for each in self._entries])
 
     def _tagged(self, needs: Requirements, saved: float = BURST_HOURS) -> Requirements:
-        return needs._replace(tag=self._shares_of(needs).enter(needs, saved))
+        return replace(needs, tag=self._shares_of(needs).enter(needs, saved))
 
     def _shares_of(self, needs: Requirements) -> FairShares:
         is_bound = needs.departs_at < inf and not self._all_share

@@ -81,18 +81,17 @@ class BaseConsumer(Receiver):
     def _on_message(
         self, acknowledger: Acknowledger, envelope: Envelope, content: Content, body: bytes
     ) -> None:
-        tag, redelivered, exchange, key = envelope
-        acknowledger.delivered(tag)
+        acknowledger.delivered(envelope.tag)
         delivery = Delivery(
             acknowledger,
-            tag,
+            envelope.tag,
             body,
             queue=self._queue,
             id=content.id,
             headers=content.headers,
-            redelivered=redelivered,
-            exchange=exchange,
-            key=key,
+            redelivered=envelope.redelivered,
+            exchange=envelope.exchange,
+            key=envelope.key,
         )
         if self._stopped:  # RabbitMQ had sent it before the consumer was cancelled
             delivery.requeue()

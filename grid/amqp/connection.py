@@ -15,8 +15,9 @@ import asyncio
 import struct
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
+from msgspec import Struct
 from pika.channel import Channel
 from pika.connection import Connection as PikaConnection
 from pika.connection import Parameters
@@ -41,7 +42,7 @@ OnDelivery = Callable[[Envelope, Content, bytes], None]
 OnConfirm = Callable[[Confirm, bool], None]  # and whether RabbitMQ has accepted the message
 
 
-class _Arriving(NamedTuple):
+class _Arriving(Struct, frozen=True, gc=False):
     """A message whose frames have not all arrived."""
 
     envelope: Envelope
@@ -248,11 +249,11 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
             self._arriving[channel] = message
             return
         del self._arriving[channel]
-        envelope, content, body = message
+        content, body = message.content, message.body
         assert content is not None  # noqa: S101
         of, on_delivery = self._on_delivery[channel]
         if of.is_open:
-            on_delivery(envelope, content, body[0] if len(body) == 1 else b"".join(body))
+            on_delivery(message.envelope, content, body[0] if len(body) == 1 else b"".join(body))
 
     # What pika calls.
 

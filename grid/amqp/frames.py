@@ -10,8 +10,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from msgspec import Struct
 from pika import data
 from pika.exceptions import ShortStringTooLong
 from pika.spec import BasicProperties
@@ -47,7 +48,7 @@ _SKIPPED_AFTER_HEADERS: Final = (
 )
 
 
-class Envelope(NamedTuple):
+class Envelope(Struct, frozen=True, gc=False):
     """What ``basic.deliver`` says of the message that follows."""
 
     tag: int
@@ -56,7 +57,7 @@ class Envelope(NamedTuple):
     key: str
 
 
-class Content(NamedTuple):
+class Content(Struct, frozen=True, gc=False):
     """What the header of a message says of it; ``size`` is that of its body, in bytes."""
 
     size: int
@@ -64,7 +65,7 @@ class Content(NamedTuple):
     headers: Mapping[str, Any]
 
 
-class Confirm(NamedTuple):
+class Confirm(Struct, frozen=True, gc=False):
     """RabbitMQ's answer to the publication ``number``, with ``multiple`` to all up to it."""
 
     number: int

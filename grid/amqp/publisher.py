@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from typing import Any, Final
 
+from msgspec import Struct
 from pika import BasicProperties
 from pika.channel import Channel
 from pika.spec import Basic
@@ -26,8 +26,7 @@ CHECK_INTERVAL: Final = 1.0  # how often it looks whether an answer is overdue
 MAX_BODY: Final = 8 * 1024 * 1024  # RabbitMQ 4 takes 16 MiB, unless it is told otherwise
 
 
-@dataclass(slots=True, eq=False)
-class Publication:
+class Publication(Struct, eq=False):
     """A published message; ``done`` is called once, with the outcome."""
 
     exchange: str

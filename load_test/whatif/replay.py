@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec import structs
+
 from grid.events import State
 from grid.messages import ChargeRequest
 from load_test.central import charged, durations
@@ -158,8 +160,11 @@ def _needs(job: Job, origin: float, speed: float) -> Requirements:
     needs = requirements(_request(job), speed)
     priority, latest, requested_at, name = needs.rank
     rank = (priority, latest - origin, requested_at - origin, name)
-    return needs._replace(
-        rank=rank, departs_at=needs.departs_at - origin, waits_until=needs.waits_until - origin
+    return structs.replace(
+        needs,
+        rank=rank,
+        departs_at=needs.departs_at - origin,
+        waits_until=needs.waits_until - origin,
     )
 
 

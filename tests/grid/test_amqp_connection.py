@@ -17,6 +17,7 @@ from pika.exceptions import AMQPError, IncompatibleProtocolError
 from pika.frame import Heartbeat
 
 from grid.amqp.connection import Connection
+from grid.amqp.frames import Confirm
 
 # What ``grid.amqp.connection`` overrides or calls though pika does not document it.
 PRIVATE = {
@@ -220,11 +221,11 @@ async def test_connection_ignores_frames_for_a_closed_channel(
 async def test_connection_tells_confirms_from_nacks(
     connection: Connection, channel: Channel
 ) -> None:
-    got: list[tuple[tuple[int, bool], bool]] = []
+    got: list[tuple[Confirm, bool]] = []
     connection.confirm_to(channel, lambda confirm, accepted: got.append((confirm, accepted)))
     for method in (spec.Basic.Ack(1), spec.Basic.Nack(3, multiple=True)):
         bring(connection, pika.frame.Method(1, method).marshal())
-    assert got == [((1, False), True), ((3, True), False)]
+    assert got == [(Confirm(1, multiple=False), True), (Confirm(3, multiple=True), False)]
 
 
 @pytest.mark.parametrize(

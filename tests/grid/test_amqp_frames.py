@@ -117,7 +117,8 @@ def test_frames_read_a_delivery_as_pika_does(
     *, consumer: str, tag: int, redelivered: bool, exchange: str, key: str
 ) -> None:
     method = spec.Basic.Deliver(consumer, tag, redelivered, exchange, key)
-    assert frames.envelope(b"".join(method.encode())) == (tag, redelivered, exchange, key)
+    expected = frames.Envelope(tag, redelivered, exchange, key)
+    assert frames.envelope(b"".join(method.encode())) == expected
 
 
 @THOROUGH
@@ -160,7 +161,8 @@ def test_frames_read_message_properties_as_pika_does(
 ) -> None:
     frame = Header(1, size, BasicProperties(headers=headers, **octets, **texts)).marshal()
     _, read = decode_frame(frame)
-    expected = (read.body_size, read.properties.message_id, read.properties.headers or {})
+    properties = read.properties
+    expected = frames.Content(read.body_size, properties.message_id, properties.headers or {})
     assert frames.content(frame[7:-1]) == expected
 
 
@@ -168,7 +170,7 @@ def test_frames_read_message_properties_as_pika_does(
 @given(tag=tags, multiple=st.booleans())
 def test_frames_read_a_confirm_as_pika_does(tag: int, multiple: bool) -> None:  # noqa: FBT001
     for method in (spec.Basic.Ack(tag, multiple), spec.Basic.Nack(tag, multiple)):
-        assert frames.confirm(b"".join(method.encode())) == (tag, multiple)
+        assert frames.confirm(b"".join(method.encode())) == frames.Confirm(tag, multiple)
 
 
 @pytest.mark.parametrize("name", ["exchange", "key", "id"])

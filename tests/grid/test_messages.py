@@ -194,3 +194,8 @@ def test_names_of_jobs_and_substations_are_held_to_their_form(
 def test_request_error_quotes_values_on_one_line(value: object, text: str) -> None:
     """A value in an error message cannot break its line."""
     assert shown(value) == text
+
+
+def test_request_limits_are_in_the_order_of_its_fields() -> None:
+    """They are checked by their place."""
+    assert tuple(messages._LIMITS) == ChargeRequest.__struct_fields__  # noqa: SLF001

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from grid.errors import ConfigurationError
 from load_test.central import floor_waits
@@ -181,7 +182,7 @@ def test_simulation_refuses_impossible_scenarios(make: Callable[[], object], wor
 def needs(arrivals: list[float], **more: float) -> list[Requirements]:
     """Return what each job needs, first come first served unless ``more`` says otherwise."""
     usual = Requirements((0.0, inf, 0.0, ""), (), 7.4, inf)
-    return [usual._replace(rank=(0.0, inf, at, ""), **more) for at in arrivals]  # type: ignore[arg-type]
+    return [structs.replace(usual, rank=(0.0, inf, at, ""), **more) for at in arrivals]
 
 
 def test_vehicle_that_has_left_is_dropped_wherever_it_waits() -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
+from msgspec.structs import replace
+
 from grid.events import State
 from grid.messages import ChargeRequest
 from load_test.records import Job
@@ -75,7 +77,7 @@ def recorded(
         Trace([each.requested_at - ORIGIN for each in asked], durations),
         POLICIES["least-loaded"](),
         random,
-        needs=[each._replace(departs_at=each.departs_at - ORIGIN) for each in needs],
+        needs=[replace(each, departs_at=each.departs_at - ORIGIN) for each in needs],
         sites=sites,
     ).run()
     return [
