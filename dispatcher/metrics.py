@@ -2,43 +2,17 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
 
 from scheduling.explain import Candidate
 
 DECISION_BUCKETS = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2)
 WAIT_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
-
-
-class QuickHistogram(Histogram):
-    """A histogram that is written to and read in one thread: it takes no lock for each amount."""
-
-    def _metric_init(self) -> None:
-        super()._metric_init()
-        self._counts = [0] * len(self._upper_bounds)  # since it was read
-        self._total = 0.0
-
-    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        """Observe an amount."""
-        if exemplar is not None:
-            super().observe(amount, exemplar)
-            return
-        self._counts[bisect_left(self._upper_bounds, amount)] += 1
-        self._total += amount
-
-    def _child_samples(self) -> Iterable[Sample]:
-        for bucket, count in zip(self._buckets, self._counts, strict=True):
-            bucket.inc(count)
-        self._sum.inc(self._total)
-        self._counts, self._total = [0] * len(self._counts), 0.0
-        return super()._child_samples()
 
 
 class Metrics:
@@ -49,7 +23,7 @@ class Metrics:
             return Counter(f"dispatcher_{name}", text, list(labels), registry=registry)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-            return QuickHistogram(f"dispatcher_{name}", text, buckets=buckets, registry=registry)
+            return Histogram(f"dispatcher_{name}", text, buckets=buckets, registry=registry)
 
         self.decisions = counter("decisions", "Requests sent to a substation", ["substation"])
         self.sent_to = cache(self.decisions.labels)  # looking a label up takes longer than to count

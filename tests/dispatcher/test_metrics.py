@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import math
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, Histogram
-
 from dispatcher.inputs import ControlChanged, Tick
-from dispatcher.metrics import WAIT_BUCKETS, QuickHistogram
 from dispatcher.targets import Target
 from grid.controls import Availability, Control, PowerBlock, PowerLimits
 from tests.dispatcher.harness import AT, Harness, body, confirming
@@ -160,28 +154,3 @@ async def test_metrics_name_recorded_trace_of_an_assignment() -> None:
         }
         names = ("dispatcher_decision_seconds", "dispatcher_request_to_assignment_seconds")
         assert named == {name: {"trace_id": trace} for name in names if flags == "01"}
-
-
-@given(
-    st.lists(st.lists(st.sampled_from(WAIT_BUCKETS) | st.floats(0, 2000), max_size=9), max_size=3)
-)
-def test_quick_histogram_shows_what_the_librarys_own_does(scrapes: list[list[float]]) -> None:
-    """Whatever is observed, at each scrape."""
-    registry, usual = CollectorRegistry(), CollectorRegistry()
-    quick = QuickHistogram("waits", "Waits", buckets=WAIT_BUCKETS, registry=registry)
-    own = Histogram("waits", "Waits", buckets=WAIT_BUCKETS, registry=usual)
-    for amounts in scrapes:
-        for each in amounts:
-            quick.observe(each)
-            own.observe(each)
-        found, expected = (
-            {
-                (each.name, each.labels.get("le")): each.value
-                for family in source.collect()
-                for each in family.samples
-                if not each.name.endswith("_created")
-            }
-            for source in (registry, usual)
-        )
-        assert found.pop(("waits_sum", None)) == pytest.approx(expected.pop(("waits_sum", None)))
-        assert found == expected
