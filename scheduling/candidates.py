@@ -30,6 +30,7 @@ BRIEF_SECONDS: Final = 60.0  # a session: where they take longer, nothing is dis
 RENEW_SECONDS: Final = 0.05  # between two updates of what changes with time alone
 LISTED: Final = 20  # candidates that the explanation of a decision names
 KEPT_POWERS: Final = 4  # for so many it is kept what each substation's utilisation would be
+MAX_PER_KW: Final = 1e300  # the share of a rating near 0 that a kilowatt is: more would overflow
 
 
 class Candidates(Struct, frozen=True):
@@ -464,7 +465,7 @@ class CandidateTable:
             blind=inf if blocked or not state.consumers else 0.0,
             most=most,
             most_ahead=most_ahead,
-            per_kw=1.0 / most_kw if most_kw else 0.0,
+            per_kw=min(1.0 / most_kw, MAX_PER_KW) if most_kw else 0.0,
             background=0.0 if most_kw is None else share_of(state.background_kw, most_kw),
             rated=inf if rated is None else rated,
             most_kw=inf if most_kw is None else most_kw,

@@ -22,6 +22,7 @@ from grid.topology import PARKED, REQUESTS
 STALE_AFTER: Final = 2  # seconds: the dispatcher's default for STALE_AFTER_SECONDS
 LOAD: Final = of_substations("ev_charging_load")
 CONNECTORS: Final = of_substations("ev_charging_connectors")
+POWER_LIMIT: Final = "dispatcher_substation_power_limit_kw"
 
 
 def now() -> list[Panel]:
@@ -99,7 +100,7 @@ def substations() -> list[Panel]:
             [
                 _each("dispatcher_substation_power_kw"),
                 _each("ev_charging_rated_power_kw", LIMIT),
-                _each("dispatcher_substation_power_limit_kw", LIMIT + "an operator, "),
+                _each(POWER_LIMIT, LIMIT + "an operator, ", "{} >= 0"),  # NaN where there is none
             ],
             width=8,
             unit="kwatt",
@@ -254,9 +255,10 @@ def operated() -> list[Panel]:
     ]
 
 
-def _each(metric: str, prefix: str = "") -> Line:
-    """Return a line for each substation that is chosen."""
-    return Line(f"max by (substation) ({of_substations(metric)})", prefix + "{{substation}}")
+def _each(metric: str, prefix: str = "", chosen: str = "{}") -> Line:
+    """Return a line for each substation that is chosen, of those values that ``chosen`` selects."""
+    values = chosen.format(of_substations(metric))
+    return Line(f"max by (substation) ({values})", prefix + "{{substation}}")
 
 
 def _messages(queue: str) -> str:

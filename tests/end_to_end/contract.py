@@ -3,7 +3,7 @@
 Loaded by schemathesis itself, by the variable SCHEMATHESIS_HOOKS. A departure must be in the
 future, of the substations that may charge the vehicle one must be there and have the power, and a
 key must not have come with another request: the api's tests hold what becomes of such requests. A
-wait takes its time.
+wait takes its time. Blocks of a power limit must be in order, and end after they begin.
 """
 
 from __future__ import annotations
@@ -50,3 +50,6 @@ def _put_right(request: dict[str, Any]) -> None:
         request["requested_power_kw"] = min(request["requested_power_kw"], RATED_KW)
     if request.get("eligible_substations") is not None:
         request["eligible_substations"][0] = THERE
+    for number, block in enumerate(request.get("blocks") or ()):
+        block["start"] = f"{2_000 + number}-01-01T00:00:00Z"
+        block["end"] = f"{2_001 + number}-01-01T00:00:00Z"

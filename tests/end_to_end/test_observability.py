@@ -16,6 +16,7 @@ from tests.deploy.dashboards import (
     traces_named,
 )
 from tests.observed import running_prometheus
+from tests.operators import operated, put
 from tests.system import QUICK, System
 
 pytestmark = pytest.mark.e2e
@@ -35,12 +36,15 @@ RULES_SECONDS = 30  # some rules are evaluated that often
 def test_every_panel_and_alert_has_data(vhost: VirtualHost, tmp_path: Path) -> None:
     """Each query of the dashboards, and each metric a rule reads, is there in a running system.
 
-    While it is idle, a panel may be empty, and shows nothing that is no number.
+    While it is idle, a panel may be empty, and shows nothing that is no number. An operator has
+    limited the power of a substation.
     """
     with (
-        System(vhost, tmp_path, environment=QUICK) as system,
+        System(vhost, tmp_path, environment={**QUICK, **operated(tmp_path)}) as system,
         running_prometheus(system, vhost, tmp_path) as url,
     ):
+        block = {"start": "2020-01-01T00:00:00Z", "end": "2090-01-01T00:00:00Z", "limit_kw": 300}
+        put(system, "substation1/limits", source="test", blocks=[block])
         deadline = time.monotonic() + SECONDS
         missing: list[str] = ["not asked yet"]
         while missing and time.monotonic() < deadline:
