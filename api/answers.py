@@ -254,8 +254,14 @@ def wait_of(job: Job, projection: Projection, now: float, heard: LastHeard) -> W
     place, forecast = projection.place(job, now), None
     if place is not None and projection.substations.kept_for(request) is None:
         forecast = projection.forecaster(request, now, heard).start(place)
-    begins_at = now if forecast is None else forecast.at
-    return Wait(reason, place, forecast, projection.readiness(request, begins_at, now, heard))
+    if forecast is not None:
+        ready = projection.readiness(request, forecast.at, now, heard)
+    else:
+        opens_at = projection.substations.opens_at(request, now)
+        ready = projection.readiness(request, opens_at, now, heard)
+        if ready is not None and ready.will_be_ready:
+            ready = None  # if it begins in time, but nobody can say when it begins
+    return Wait(reason, place, forecast, ready)
 
 
 def charge(job: Job, wait: Wait = NO_WAIT) -> Charge:

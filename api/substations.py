@@ -236,6 +236,15 @@ class Substations:
             if row.eligible and (not need.allowed or row.id in need.allowed)
         ]
 
+    def opens_at(self, request: Mapping[str, Any], now: float) -> float:
+        """Return from when a job may begin by the power limits that hold now, in Unix seconds.
+
+        ``now`` where none is in its way, and infinite where one is that does not end.
+        """
+        need = need_of(request)
+        allowed = [row for row in self._rows if not need.allowed or row.id in need.allowed]
+        return min((_opens_at(row, need.power_kw, now) for row in allowed), default=now)
+
     def reason_to_wait(self, request: Mapping[str, Any], heard: LastHeard) -> str:
         """Return why a request waits, as far as the snapshot shows; ``request`` has its fields."""
         if (silence := self.silence(heard)) is not None:
@@ -248,6 +257,13 @@ class Substations:
             if len(self._reasons) < MAX_NEEDS:
                 self._reasons[need] = known
         return known
+
+
+def _opens_at(row: Substation, power_kw: float, now: float) -> float:
+    limit_kw, until = row.power_limit_kw, row.power_limit_until
+    if limit_kw is None or (row.background_power_kw or 0.0) + power_kw <= limit_kw:
+        return now
+    return inf if until is None else max(now, until.timestamp())
 
 
 def _place(row: Substation, power_kw: float, sessions: Sessions) -> Place:

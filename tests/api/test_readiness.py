@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from api.readiness import Readiness, readiness
-from grid.events import Event, State
+from grid.events import SUBSTATIONS, Event, State
 from tests.api.harness import AT, Bench, assigned
+from tests.api.test_wait import row
 
 ENERGY = {"departure_time": AT + 3600, "requested_energy_kwh": 11, "requested_power_kw": 11}
 
@@ -73,9 +74,28 @@ async def test_client_is_told_at_once_that_a_vehicle_will_not_be_ready() -> None
             assert answer.body["will_be_ready"] is False
             assert answer.body["expected_energy_kwh"] == 5
         [listed] = (await bench.post([leaving(3600, 10)], "/charges")).body["jobs"]
-        assert (listed["will_be_ready"], listed["expected_energy_kwh"]) == (True, 10)
+        assert listed["will_be_ready"] is None  # nobody can say yet when it begins
         plain = (await bench.post({})).body
         assert (plain["will_be_ready"], plain["expected_energy_kwh"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("until", "ready", "energy"),
+    [(None, False, 0), (AT + 7200, False, 0), (AT + 1800, False, 5), (AT + 10, None, None)],
+)
+async def test_vehicle_is_not_ready_by_a_power_limit_that_holds_too_long(
+    until: float | None,
+    ready: bool | None,  # noqa: FBT001
+    energy: float | None,
+) -> None:
+    """A limit below what it draws keeps it from beginning; after that, it may be in time."""
+    ends = None if until is None else datetime.fromtimestamp(until, UTC).isoformat()
+    limited = row("s1", "no power", rated_power_kw=50.0, power_limit_kw=5.0, power_limit_until=ends)
+    async with Bench(charge_speed=1.0).serve() as bench:
+        bench.hear(Event(SUBSTATIONS, AT, detail={"dispatcher": "d1", "substations": [limited]}))
+        shown = (await bench.post(leaving(3600, 9.9), Prefer="respond-async")).body
+        assert shown["will_be_ready"] is ready
+        assert shown["expected_energy_kwh"] == energy
 
 
 async def test_job_that_charges_says_whether_it_will_be_ready() -> None:
