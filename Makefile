@@ -25,7 +25,7 @@ status: ## what runs, jobs, drains, alerts, and how to log in; not 0 if somethin
 restart: ## stop and start one or several again: SERVICE=dispatcher
 	@deploy/run restart
 
-logs: ## follow what everything writes; e.g. SERVICE="api dispatcher" LEVEL=warning
+logs: ## follow what everything writes; e.g. SERVICE="api dispatcher" LEVEL=warning; FOLLOW=0: the last lines alone
 	@deploy/run logs
 
 load: ## send charge requests: 100, 2 a second; e.g. ARGS="--requests 1000 --rate 50"

@@ -117,16 +117,18 @@ def crash() -> int:
 
 
 def logs() -> int:
-    """Follow what every program writes, or those that SERVICE names, from LEVEL on."""
+    """Show what every program writes, or those that SERVICE names, from LEVEL on."""
     files = {file.stem: file for file in sorted(LOGS.glob("*.log"))}
     names = commands.services_named(os.environ, files) or [*files]
 
-    def follow(lines: int) -> Iterator[tuple[str, str]]:
-        own = str(os.getpid())  # they end with this
-        command = ["tail", "--quiet", f"--lines={lines}", f"--pid={own}", "-F"]
+    # those that follow end with this
+    options = [f"--pid={os.getpid()}", "-F"] if commands.follows(os.environ) else []
+
+    def read(lines: int) -> Iterator[tuple[str, str]]:
+        command = ["tail", "--quiet", f"--lines={lines}", *options]
         return log_lines.follow({name: [*command, str(files[name])] for name in names})
 
-    return commands.show_logs(os.environ, follow)
+    return commands.show_logs(os.environ, read)
 
 
 def clean() -> int:
