@@ -117,10 +117,12 @@ def services_to_restart(environment: Mapping[str, str], known: Collection[str]) 
     return names
 
 
-def show_status(programs: Sequence[overview.Program], urls: overview.Pages) -> int:
-    """Print what runs and what goes on; return 1 if something does not work."""
+def show_status(
+    programs: Sequence[overview.Program], urls: overview.Pages, settings: Mapping[str, str]
+) -> int:
+    """Print what runs, what goes on, and the settings; return 1 if something does not work."""
     summary.say(overview.table(programs))
-    summary.say(f"\n{overview.situation(urls)}")
+    summary.say(f"\n{overview.situation(urls)}\n{overview.settings_in_force(settings)}")
     return 1 if any(each.problem for each in programs) else 0
 
 

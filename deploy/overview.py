@@ -1,4 +1,4 @@
-"""What `make status` shows besides addresses: programs, jobs, drained substations, alerts."""
+"""What `make status` shows besides addresses: programs, jobs, drains, alerts, settings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from deploy import environment as env
 from deploy import pages
 from deploy.pages import NoAnswer
 
@@ -45,6 +46,15 @@ def table(programs: Iterable[Program]) -> str:
         f"  {each.name:<14} {each.state:<10} {each.pid or '-':>7}  {each.problem or 'ready'}"
         for each in programs
     )
+
+
+def settings_in_force(settings: Mapping[str, str]) -> str:
+    """Return the settings that are set, in lines; an address with a password is only named."""
+    shown = [
+        f"{name} (not shown)" if "@" in value or name == env.API_KEYS else f"{name}={value}"
+        for name, value in sorted(settings.items())
+    ]
+    return "\n".join(_lines("Settings", shown or ["all defaults"]))
 
 
 def situation(urls: Pages) -> str:

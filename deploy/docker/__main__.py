@@ -42,7 +42,7 @@ def status() -> int:
     stack_state = stack.StackState.read()
     if stack_state is None or not (compose := Compose.decide(stack_state.variables())).containers():
         return 1
-    result = commands.show_status(compose.programs(), compose.urls())
+    result = commands.show_status(compose.programs(), compose.urls(), stack_state.settings)
     summary.say("\n" + compose.summary())
     return result
 

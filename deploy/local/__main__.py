@@ -86,7 +86,7 @@ def status() -> int:
         state = states.get(program.name, "-")
         problem = problems.get(program.name) or (None if state == RUNNING else "it does not run")
         found.append(overview.Program(program.name, state, pids.get(program.name), problem))
-    result = commands.show_status(found, setup.urls())
+    result = commands.show_status(found, setup.urls(), stack_state.settings)
     summary.say(f"\n{setup.summary()}")
     return result
 

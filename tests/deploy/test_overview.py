@@ -95,7 +95,17 @@ def test_status_fails_when_something_is_down(
 ) -> None:
     """With its state and process id, on the line of its name."""
     programs = [Program("api", "RUNNING", 4711), Program("north", "FATAL", None, problem)]
-    assert commands.show_status(programs, Pages(None, None, None)) == status
+    assert commands.show_status(programs, Pages(None, None, None), {}) == status
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "  api            RUNNING       4711  ready"
     assert lines[1] == f"  north          FATAL            -  {problem or 'ready'}"
+
+
+def test_status_shows_the_settings_that_are_set() -> None:
+    """An address with a password in it is only named."""
+    settings = {"TENANT_WEIGHTS": "fleet=3,public=1", "AMQP_URL": "amqp://admin:secret@rabbit/"}
+    assert overview.settings_in_force(settings).splitlines() == [
+        "  Settings       AMQP_URL (not shown)",
+        "                 TENANT_WEIGHTS=fleet=3,public=1",
+    ]
+    assert overview.settings_in_force({}) == "  Settings       all defaults"
