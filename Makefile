@@ -19,7 +19,7 @@ up: ## start everything; comes back when all is healthy (MODE=docker|local force
 down: ## stop what `make up` started; the data stay
 	@deploy/run down
 
-status: ## what runs, jobs, drains, alerts, settings, and how to log in; not 0 if something is down
+status: ## what runs, jobs, drains, alerts, settings, and how to log in; not 0 if something is down or a critical alert fires
 	@deploy/run status
 
 restart: ## stop and start one or several again: SERVICE=dispatcher

@@ -120,10 +120,14 @@ def services_to_restart(environment: Mapping[str, str], known: Collection[str]) 
 def show_status(
     programs: Sequence[overview.Program], urls: overview.Pages, settings: Mapping[str, str]
 ) -> int:
-    """Print what runs, what goes on, and the settings; return 1 if something does not work."""
+    """Print what runs, what goes on, and the settings; return 1 if something does not work.
+
+    A critical alert that fires is something, too.
+    """
     summary.say(overview.table(programs))
-    summary.say(f"\n{overview.situation(urls)}\n{overview.settings_in_force(settings)}")
-    return 1 if any(each.problem for each in programs) else 0
+    situation = overview.situation(urls)
+    summary.say(f"\n{situation.text}\n{overview.settings_in_force(settings)}")
+    return 1 if situation.is_critical or any(each.problem for each in programs) else 0
 
 
 def follows(environment: Mapping[str, str]) -> bool:
