@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from deploy import commands, overview, stack, summary
+from deploy import environment as env
 from deploy import logs as log_lines
 from deploy.local import processes, remains
+from deploy.local.programs import BROKER_STOP_SECONDS
 from deploy.local.setup import Setup
 from deploy.local.supervisor import LOGS, RUNNING, Supervisor
 from grid.errors import ConfigurationError, GridError
@@ -101,11 +103,24 @@ def restart() -> int:
     if not supervisor.runs():
         raise GridError("No supervisor answers: `make up` starts everything anew")
     names = commands.services_to_restart(os.environ, supervisor.states())
-    summary.say(f"Restarting {', '.join(names)}: sessions in progress may take some seconds")
+    limit = max(_stop_seconds(name) for name in names)
+    summary.say(
+        f"Restarting {', '.join(names)}: waiting until it has ended. Sessions in progress may take "
+        f"some seconds; what has not ended after {limit} s is killed"
+    )
     supervisor.restart(names, remains.stop_seconds())
     stack_state = stack.StackState.read()
     variables = stack_state.variables() if stack_state else {}
     return commands.wait_again(Setup.decide(variables, stack_state))
+
+
+def _stop_seconds(name: str) -> int:
+    """Return after how many seconds the supervisor kills a program that does not end."""
+    if name == commands.BROKER:
+        return BROKER_STOP_SECONDS
+    if name in processes.INFRASTRUCTURE:
+        return env.STOP_MARGIN_SECONDS
+    return remains.stop_seconds()
 
 
 def crash() -> int:
