@@ -19,13 +19,13 @@ up: ## start everything; comes back when all is healthy (MODE=docker|local force
 down: ## stop what `make up` started; the data stay
 	@deploy/run down
 
-status: ## what runs, jobs, drains, alerts, and how to log in; not 0 if something is down
+status: ## what runs, jobs, drains, alerts, settings, and how to log in; not 0 if something is down or a critical alert fires
 	@deploy/run status
 
 restart: ## stop and start one or several again: SERVICE=dispatcher
 	@deploy/run restart
 
-logs: ## follow what everything writes; e.g. SERVICE="api dispatcher" LEVEL=warning
+logs: ## follow what everything writes; e.g. SERVICE="api dispatcher" LEVEL=warning; FOLLOW=0: the last lines alone
 	@deploy/run logs
 
 load: ## send charge requests: 100, 2 a second; e.g. ARGS="--requests 1000 --rate 50"

@@ -20,7 +20,7 @@ from deploy.trial import Outcome
 from grid.errors import ConfigurationError, GridError
 
 BROKER: Final = "rabbitmq"  # as both modes call it
-SERVICE, LEVEL = "SERVICE", "LEVEL"  # variables of single commands
+SERVICE, LEVEL, FOLLOW = "SERVICE", "LEVEL", "FOLLOW"  # variables of single commands
 INTERRUPTED: Final = 130  # as a shell's for SIGINT
 
 
@@ -117,11 +117,31 @@ def services_to_restart(environment: Mapping[str, str], known: Collection[str]) 
     return names
 
 
-def show_status(programs: Sequence[overview.Program], urls: overview.Pages) -> int:
-    """Print what runs and what goes on; return 1 if something does not work."""
+def show_status(
+    programs: Sequence[overview.Program], urls: overview.Pages, settings: Mapping[str, str]
+) -> int:
+    """Print what runs, what goes on, and the settings; return 1 if something does not work.
+
+    A critical alert that fires is something, too.
+    """
     summary.say(overview.table(programs))
-    summary.say(f"\n{overview.situation(urls)}")
-    return 1 if any(each.problem for each in programs) else 0
+    situation = overview.situation(urls)
+    summary.say(f"\n{situation.text}\n{overview.settings_in_force(settings)}")
+    return 1 if situation.is_critical or any(each.problem for each in programs) else 0
+
+
+def follows(environment: Mapping[str, str]) -> bool:
+    """Return whether `make logs` waits for new lines, as it does without ``FOLLOW=0``.
+
+    Raises:
+        ConfigurationError: it is neither 0 nor 1.
+    """
+    value = environment.get(FOLLOW) or "1"
+    if value not in {"0", "1"}:
+        raise ConfigurationError(
+            f"{FOLLOW}={value}: must be 1 (wait for new lines) or 0 (the last lines alone)"
+        )
+    return value == "1"
 
 
 def show_logs(
@@ -130,15 +150,16 @@ def show_logs(
     """Print lines, each after the name of its source, until the reader or the source ends.
 
     Args:
-        environment: with ``LEVEL``, the least level to show.
+        environment: with ``LEVEL``, the least level to show, and ``FOLLOW``.
         follow: returns sources and lines, beginning with so many that were written before.
     """
     word = environment.get(LEVEL)
+    lines = logs.LINES if follows(environment) else logs.LAST_LINES
     shown = logs.LevelFilter(logs.level_named(word or logs.LEVELS[0]))
     # as Ctrl-C: what follows the logs ends too
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        for source, line in follow(logs.FILTERED_LINES if word else logs.LINES):
+        for source, line in follow(logs.FILTERED_LINES if word else lines):
             if shown.shows(source, line):
                 sys.stdout.write(f"{source:<14} | {line}\n")
                 sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Following what programs write, from a level on. The reading of a line is pure.
+"""Reading what programs write, from a level on. The reading of a line is pure.
 
 Our services write text or JSON, the supervisor text, RabbitMQ ``[info]``, Prometheus and Grafana
 ``level=info``.
@@ -17,7 +17,11 @@ from typing import IO, Final
 from grid.errors import ConfigurationError
 
 LEVELS: Final = ("debug", "info", "warning", "error")
-LINES, FILTERED_LINES = 20, 1000  # from before; among the latter there may be some of a level
+LINES, LAST_LINES, FILTERED_LINES = (
+    20,
+    50,
+    1000,
+)  # from before; among the last there may be some of a level
 _DEGREES: Final[Mapping[str, int]] = {
     **dict.fromkeys(("blat", "trac", "trace", "debu", "debug"), 0),
     **dict.fromkeys(("info", "notice"), 1),

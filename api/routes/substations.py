@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from api.answers import moment
 from api.auth import ApiKey
 from api.errors import UnknownSubstation
-from api.openapi import UNAVAILABLE, problem
+from api.openapi import INVALID, UNAVAILABLE, problem
 from api.routes.dependencies import BEARER, OPERATOR_ERRORS, OperatorKey
 from api.schemas import WHOLE, Strict
 from api.substations import Substation
@@ -121,6 +121,24 @@ def router(view: View) -> APIRouter:
             problem=found.silence(heard),
             substations=list(found.rows(heard)),
         )
+
+    @routes.get(
+        "/substations/{id}",
+        summary="Get a substation",
+        operation_id="getSubstation",
+        response_description="The substation as last seen.",
+        responses={
+            **INVALID,
+            **problem(404, "The dispatcher has described no such substation."),
+        },
+    )
+    async def substation(id: Id) -> Substation:
+        """Return a substation as the list has it."""
+        view.log.check_caught_up()
+        for each in view.projection.substations.rows(view.feed.last_heard):
+            if each.id == id:
+                return each
+        raise UnknownSubstation(f"the dispatcher has described no substation {id}")
 
     return routes
 

@@ -42,7 +42,7 @@ def status() -> int:
     stack_state = stack.StackState.read()
     if stack_state is None or not (compose := Compose.decide(stack_state.variables())).containers():
         return 1
-    result = commands.show_status(compose.programs(), compose.urls())
+    result = commands.show_status(compose.programs(), compose.urls(), stack_state.settings)
     summary.say("\n" + compose.summary())
     return result
 
@@ -74,10 +74,11 @@ def crash() -> int:
 
 
 def logs() -> int:
-    """Follow what the containers write, or those that SERVICE names, from LEVEL on."""
+    """Show what the containers write, or those that SERVICE names, from LEVEL on."""
     compose = _running()
     names = commands.services_named(os.environ, compose.services)
-    return commands.show_logs(os.environ, lambda lines: compose.lines(names, lines))
+    follow = commands.follows(os.environ)
+    return commands.show_logs(os.environ, lambda lines: compose.lines(names, lines, follow=follow))
 
 
 def _running() -> Compose:

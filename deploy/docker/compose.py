@@ -164,12 +164,15 @@ class Compose:
             for each in [found.get(name, containers.ABSENT)]
         ]
 
-    def lines(self, names: Sequence[str], before: int) -> Iterator[tuple[str, str]]:
+    def lines(
+        self, names: Sequence[str], before: int, *, follow: bool
+    ) -> Iterator[tuple[str, str]]:
         """Yield services and what their containers write, of these services or of all.
 
-        The first lines are those that each has written ``before``, so many.
+        The first lines are those that each has written ``before``, so many; without ``follow``,
+        there are no others.
         """
-        options = ("--follow", "--no-color", "--tail", str(before))
+        options = (*(("--follow",) if follow else ()), "--no-color", "--tail", str(before))
         command = self._command(["logs", *options, *names])
         for _, line in logs.follow({"compose": command}, self.environment(os.environ)):
             container, bar, text = line.removeprefix(ERASE_LINE).partition("| ")

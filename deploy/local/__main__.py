@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from deploy import commands, overview, stack, summary
+from deploy import environment as env
 from deploy import logs as log_lines
 from deploy.local import processes, remains
+from deploy.local.programs import BROKER_STOP_SECONDS
 from deploy.local.setup import Setup
 from deploy.local.supervisor import LOGS, RUNNING, Supervisor
 from grid.errors import ConfigurationError, GridError
@@ -86,7 +88,7 @@ def status() -> int:
         state = states.get(program.name, "-")
         problem = problems.get(program.name) or (None if state == RUNNING else "it does not run")
         found.append(overview.Program(program.name, state, pids.get(program.name), problem))
-    result = commands.show_status(found, setup.urls())
+    result = commands.show_status(found, setup.urls(), stack_state.settings)
     summary.say(f"\n{setup.summary()}")
     return result
 
@@ -101,11 +103,24 @@ def restart() -> int:
     if not supervisor.runs():
         raise GridError("No supervisor answers: `make up` starts everything anew")
     names = commands.services_to_restart(os.environ, supervisor.states())
-    summary.say(f"Restarting {', '.join(names)}: sessions in progress may take some seconds")
+    limit = max(_stop_seconds(name) for name in names)
+    summary.say(
+        f"Restarting {', '.join(names)}: waiting until it has ended. Sessions in progress may take "
+        f"some seconds; what has not ended after {limit} s is killed"
+    )
     supervisor.restart(names, remains.stop_seconds())
     stack_state = stack.StackState.read()
     variables = stack_state.variables() if stack_state else {}
     return commands.wait_again(Setup.decide(variables, stack_state))
+
+
+def _stop_seconds(name: str) -> int:
+    """Return after how many seconds the supervisor kills a program that does not end."""
+    if name == commands.BROKER:
+        return BROKER_STOP_SECONDS
+    if name in processes.INFRASTRUCTURE:
+        return env.STOP_MARGIN_SECONDS
+    return remains.stop_seconds()
 
 
 def crash() -> int:
@@ -117,16 +132,18 @@ def crash() -> int:
 
 
 def logs() -> int:
-    """Follow what every program writes, or those that SERVICE names, from LEVEL on."""
+    """Show what every program writes, or those that SERVICE names, from LEVEL on."""
     files = {file.stem: file for file in sorted(LOGS.glob("*.log"))}
     names = commands.services_named(os.environ, files) or [*files]
 
-    def follow(lines: int) -> Iterator[tuple[str, str]]:
-        own = str(os.getpid())  # they end with this
-        command = ["tail", "--quiet", f"--lines={lines}", f"--pid={own}", "-F"]
+    # those that follow end with this
+    options = [f"--pid={os.getpid()}", "-F"] if commands.follows(os.environ) else []
+
+    def read(lines: int) -> Iterator[tuple[str, str]]:
+        command = ["tail", "--quiet", f"--lines={lines}", *options]
         return log_lines.follow({name: [*command, str(files[name])] for name in names})
 
-    return commands.show_logs(os.environ, follow)
+    return commands.show_logs(os.environ, read)
 
 
 def clean() -> int:

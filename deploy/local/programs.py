@@ -21,6 +21,7 @@ from grid.errors import ConfigurationError
 
 # what is started first and stopped last; services wait for what they need
 BROKER, SERVICES, OBSERVERS = 100, 200, 300
+BROKER_STOP_SECONDS: Final = 60
 # Where services publish: one started before an update may not write there any more.
 TOPOLOGY: Final = Path(topology.__file__)
 GRAFANA_HOME: Final = Path("/usr/share/grafana")  # of its Debian package
@@ -77,7 +78,7 @@ class Layout:
             command(self.node.server_command()),
             environment,
             priority=BROKER,
-            stop_seconds=60,
+            stop_seconds=BROKER_STOP_SECONDS,
             ready_url=f"http://{HOST}:{self.ports[stack.MANAGEMENT]}/",
             reads=self.node.files,
         )

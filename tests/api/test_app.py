@@ -36,7 +36,7 @@ async def test_every_error_is_a_problem_document(
         ("PUT", "/charge", "POST"),
         ("PUT", "/charge/x", "DELETE, GET, HEAD"),
         ("PATCH", "/charges", "GET, HEAD, POST"),
-        ("GET", "/substations/s1", "PATCH, PUT"),
+        ("POST", "/substations/s1", "GET, HEAD, PATCH, PUT"),
         ("POST", "/metrics", "GET, HEAD"),
     ],
 )
@@ -117,6 +117,7 @@ async def test_document_lists_every_route_and_every_error() -> None:
         "GET /stats",
         "GET /events",
         "GET /substations",
+        "GET /substations/{id}",
         "PUT /substations/{id}",
         "PATCH /substations/{id}",
         "GET /substations/{id}/limits",

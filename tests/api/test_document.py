@@ -277,6 +277,7 @@ def test_every_operation_has_a_chosen_name_and_says_which_key_it_needs() -> None
         "POST /parked/replay": "replayParked",
         "POST /parked/discard": "discardParked",
         "GET /substations": "listSubstations",
+        "GET /substations/{id}": "getSubstation",
         "PUT /substations/{id}": "replaceSubstationControls",
         "PATCH /substations/{id}": "changeSubstationControls",
         "GET /substations/{id}/limits": "getSubstationLimits",

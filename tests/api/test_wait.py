@@ -176,6 +176,17 @@ async def test_substation_that_is_full_is_eligible(
         assert (found["status"], found["eligible"], found["reason"]) == (status, eligible, reason)
 
 
+async def test_one_substation_is_as_in_the_list() -> None:
+    """404 for one that the dispatcher has not described."""
+    async with Bench().serve() as bench:
+        bench.hear(snapshot(row("a"), row("b", FULL)))
+        listed = (await bench.get("/substations")).body["substations"]
+        assert [(await bench.get(f"/substations/{name}")).body for name in ("a", "b")] == listed
+        answer = await bench.get("/substations/c")
+        assert (answer.status, answer.body["code"]) == (404, "unknown-substation")
+        assert answer.body["detail"] == "the dispatcher has described no substation c"
+
+
 async def test_eligible_means_the_same_in_a_decision() -> None:
     """A candidate that was full was eligible; one that the request does not allow was not."""
     candidates = [

@@ -608,7 +608,7 @@ CASES: Final = (
         {"15s": [warning("RequestsParked")]},
         {
             ("RequestsParked", "15s"): Said(
-                "1 messages are parked",
+                "1 message is parked",
                 "Since now messages that could not be "
                 "processed wait in charge.parked, 1 now. See why: make parked ARGS=list.",
             )

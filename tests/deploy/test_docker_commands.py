@@ -140,6 +140,8 @@ def test_docker_logs_are_those_of_a_service_and_a_level(call: Call, tmp_path: Pa
     assert done.stdout == f"substation1    | {text}\n"
     assert calls(tmp_path) == ["logs --follow --no-color --tail 1000 rabbitmq"]
     assert call("logs").stdout.count("\n") == 2
+    assert call("logs", FOLLOW="0").returncode == 0
+    assert calls(tmp_path)[-1] == "logs --no-color --tail 50"
 
 
 @pytest.mark.usefixtures("call")

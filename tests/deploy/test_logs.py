@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy import commands, logs
+from deploy.local import __main__ as local
 from deploy.stack import ROOT
 from grid.errors import ConfigurationError
 from grid.logs import JsonFormatter, TextFormatter
@@ -103,6 +104,8 @@ def test_logs_end_with_what_they_follow_on_sigterm(tmp_path: Path) -> None:
 def test_wrong_level_and_service_are_named() -> None:
     with pytest.raises(ConfigurationError, match="LEVEL=loud: must be debug, info, warning or er"):
         commands.show_logs({"LEVEL": "loud"}, lambda _: [])
+    with pytest.raises(ConfigurationError, match=r"FOLLOW=no: must be 1 .* or 0 "):
+        commands.show_logs({"FOLLOW": "no"}, lambda _: [])
     with pytest.raises(ConfigurationError, match="SERVICE=foo: must be of api, rabbitmq"):
         commands.services_named({"SERVICE": "api foo"}, ["rabbitmq", "api"])
     with pytest.raises(ConfigurationError, match=r"names what to restart.* api, rabbitmq"):
@@ -124,3 +127,15 @@ def test_logs_look_further_back_for_lines_of_a_level(capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out.splitlines()
     assert shown == [f"api            | {line}" for line, kind in KINDS.items() if kind == "error"]
     assert asked == [logs.LINES, logs.FILTERED_LINES]
+
+
+def test_logs_that_do_not_follow_end_with_the_last_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the runbook's commands do: they return."""
+    (tmp_path / "api.log").write_text("".join(f"line {number}\n" for number in range(60)))
+    monkeypatch.setattr(local, "LOGS", tmp_path)
+    monkeypatch.setenv("FOLLOW", "0")
+    assert local.logs() == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == [f"api            | line {number}" for number in range(10, 60)]

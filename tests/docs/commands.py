@@ -16,7 +16,9 @@ LAST: Final = ROOT / "docs" / "how-to" / "run-it.md"  # it ends with removing ev
 ELSEWHERE: Final = "it names another machine; the tests start the same services beside each other"
 DOCKER: Final = "it needs a Docker engine: tests/deploy/test_compose.py tests the file"
 COLLECTOR: Final = "it needs a Docker engine: tests/end_to_end/test_spans.py has a collector"
-FOLLOWS: Final = "make logs"  # until it is ended; it and `make status` are tried once a page
+FOLLOWS: Final = (
+    "make logs"  # until it is ended, without FOLLOW=0; it and `make status` are tried once a page
+)
 ONCE: Final = (FOLLOWS, "make status")
 SESSIONS: Final = "a table of sessions stands for the reader's own: tests/load_test has some"
 PARKED: Final = "ID stands for a parked message: tests/deploy and tests/grid have some"
@@ -150,7 +152,7 @@ def to_run(page: Path) -> list[Command]:
 
 def as_run(command: Command) -> str:
     """Return what is run for a command: itself, or the same for a shorter time."""
-    if command.plain.startswith(FOLLOWS):
+    if command.plain.startswith(FOLLOWS) and "FOLLOW=0" not in command.plain:
         return f"timeout 3 {command.plain} || [ $? = 124 ]"
     return INSTEAD.get(command.plain, command.text)
 
