@@ -123,8 +123,10 @@ def _messages() -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
+    fields = msgspec.structs.fields(messages._Checked)  # noqa: SLF001
     structs = (
-        messages._Checked,  # noqa: SLF001
+        # they are checked as an array, and travel as an object
+        msgspec.defstruct("_Checked", [(each.name, each.type) for each in fields]),
         events.Event,
         cancellations.Cancellation,
         controls._Message,  # noqa: SLF001
