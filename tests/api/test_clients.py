@@ -157,7 +157,7 @@ def test_generated_client_has_a_function_for_every_operation(client: ModuleType)
         *("create_charge", "create_charges", "get_charge", "list_charges", "export_charges"),
         *("cancel_charge", "cancel_charge_by_post", "replay_parked", "discard_parked"),
         "stream_events",
-        *("get_stats", "list_substations", "replace_substation_controls"),
+        *("get_stats", "list_substations", "get_substation", "replace_substation_controls"),
         *("get_substation_limits", "replace_substation_limits", "remove_substation_limits"),
         *("change_substation_controls", "get_metrics", "get_liveness", "get_readiness"),
     }
