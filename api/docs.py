@@ -1,4 +1,4 @@
-"""``/docs``: the OpenAPI document in Swagger UI, and a page for each type of problem.
+"""``/docs``: the OpenAPI document in Swagger UI, the runbook, and a page for each problem.
 
 The viewer's files are in ``api/viewer``: nothing is loaded from elsewhere. They are the same for
 everybody, and need no key: a browser has none to send before the page is there.
@@ -21,6 +21,7 @@ from api.middleware import ALLOW_NOTHING
 from api.problem_types import ProblemType
 
 FOLDER: Final = Path(__file__).parent / "viewer"
+RUNBOOK: Final = Path(__file__).parent / "runbook.html"  # generated from docs/runbook.md
 KINDS: Final = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui.css": "text/css",
@@ -32,6 +33,7 @@ VIEWER_POLICY: Final = (
     "connect-src 'self'"
 )
 TEXT_POLICY: Final = f"{ALLOW_NOTHING}; style-src 'unsafe-inline'"  # the page's own style
+_PROBLEMS: Final = "Problems of the api"
 _CACHED: Final = {"Cache-Control": "max-age=3600"}
 _VIEWER: Final = """<!doctype html>
 <html lang="en">
@@ -50,6 +52,7 @@ This page needs JavaScript. The same for programs: <a href="/openapi.json">/open
 _STYLE: Final = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:45rem;margin:2rem auto;padding:0 1rem}"
     "code{font-family:ui-monospace,monospace}td{padding:.2rem .8rem .2rem 0;vertical-align:top}"
+    "pre{overflow:auto}"
     ":root{color-scheme:light dark}"
 )
 
@@ -62,15 +65,19 @@ def router() -> APIRouter:
     async def docs() -> Response:
         return HTMLResponse(_VIEWER, headers={"Content-Security-Policy": VIEWER_POLICY})
 
+    @routes.get("/docs/runbook")
+    async def runbook() -> Response:
+        return _text("Runbook", _runbook())
+
     @routes.get(problem_types.PATH)
     async def problems() -> Response:
-        return _text(_list(problem_types.TYPES.values()))
+        return _text(_PROBLEMS, _list(problem_types.TYPES.values()))
 
     @routes.get(problem_types.PATH + "/{code}")
     async def problem(code: str) -> Response:
         if (kind := problem_types.TYPES.get(code)) is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
-        return _text(_page(kind))
+        return _text(_PROBLEMS, _page(kind))
 
     @routes.get("/docs/{name}")
     async def file(name: str) -> Response:
@@ -86,9 +93,14 @@ def _content(name: str) -> bytes:
     return (FOLDER / name).read_bytes()
 
 
-def _text(body: str) -> Response:
+@cache
+def _runbook() -> str:
+    return RUNBOOK.read_text(encoding="utf-8")
+
+
+def _text(title: str, body: str) -> Response:
     page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Problems of the api</title>'
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f"<style>{_STYLE}</style>{body}</html>"
     )
     return HTMLResponse(page, headers={"Content-Security-Policy": TEXT_POLICY})

@@ -165,8 +165,9 @@ function alert({ name }) {
 function drawRunbook(element, place) {
   if (element.dataset.place === (place ?? "")) return;
   element.dataset.place = place ?? "";
-  const isAddress = /^https?:\/\//.test(place ?? "");
-  element.replaceChildren(...(isAddress ? [make("a", { href: place, target: "_blank", rel: "noopener noreferrer" }, "Runbook")]
+  const own = /^docs\/runbook\.md(#[a-z0-9-]+)?$/.exec(place ?? ""); // the api serves it
+  const address = own ? `/docs/runbook${own[1] ?? ""}` : /^https?:\/\//.test(place ?? "") ? place : null;
+  element.replaceChildren(...(address ? [make("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, "Runbook")]
     : place ? ["See ", make("code", {}, place)] : []));
 }
 

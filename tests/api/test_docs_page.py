@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from api import docs
 from tests.api.harness import Bench
+
+ROOT = Path(__file__).parents[2]
 
 
 async def test_docs_page_loads_its_own_files_alone() -> None:
@@ -35,6 +38,19 @@ async def test_viewer_files_have_their_kinds_and_are_cached() -> None:
             assert answer.headers["Cache-Control"] == "max-age=3600"
         for name in ("LICENSE", "nothing", "..%2fapp.py", "README.md"):
             assert (await api.get(f"/docs/{name}")).status == 404
+
+
+async def test_runbook_has_a_section_for_each_alert_to_link_to() -> None:
+    """With keys required too, and without links to files that the api does not serve."""
+    alerts = (ROOT / "deploy" / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
+    wanted = re.findall(r"externalLabels[.]runbook }}(#[a-z]+)", alerts)
+    assert "#jobsreclaimed" in wanted
+    async with Bench(closed=True).serve() as api:
+        answer = await api.get("/docs/runbook")
+        assert answer.status == 200
+        assert answer.headers["Content-Type"].startswith("text/html")
+        assert [each for each in wanted if f'id="{each[1:]}"' not in answer.body] == []
+        assert re.findall(r'href="(?!#|https?:)[^"]*', answer.body) == []
 
 
 def test_viewer_has_its_licence() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.api import document
-from tests.docs import configuration, http, messages, metrics
+from tests.docs import configuration, http, messages, metrics, runbook
 from tests.docs.tables import GENERATED, code, table
 
 ROOT: Final = Path(__file__).parents[2]
@@ -48,6 +48,7 @@ FILES: Final[Mapping[Path, Callable[[], str]]] = {
     DOCS / "reference" / "asyncapi.json": messages.text,
     DOCS / "reference" / "messages.md": messages.page,
     DOCS / "decisions" / "index.md": decisions,
+    runbook.FILE: runbook.page,
 }
 
 

@@ -143,6 +143,30 @@ async def test_page_leads_from_an_alert_to_what_is_parked_and_why(browser: Brows
         assert asked == [{"ids": [job]}] * 2
 
 
+async def test_page_links_an_alert_to_the_runbook_that_the_api_serves(browser: Browser) -> None:
+    """As the alerts name it unless they are told where else it is."""
+    api = fed()
+    text = {"summary": "Decisions are lost", "description": "", "severity": "warning"}
+    place = "docs/runbook.md#eventslost"
+    api.bench.observed = Observed([Firing("EventsLost", "", **text, since=None, runbook=place)])
+    api.run(1)
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        link = page.locator("[data-alert]").get_by_role("link", name="Runbook")
+        assert await link.get_attribute("href") == "/docs/runbook#eventslost"
+
+
+async def test_substations_fit_a_window_of_1200_pixels(browser: Browser) -> None:
+    """With the button Limit, which is in the last column."""
+    api = fed()
+    api.run(1)
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await page.set_viewport_size({"width": 1200, "height": 900})
+        await live(page)
+        fits = "(each) => each.scrollWidth <= each.clientWidth"
+        assert await page.get_by_role("region", name="Table of substations").evaluate(fits)
+
+
 async def test_page_shows_what_fires_in_prometheus_and_what_to_do(browser: Browser) -> None:
     """Once for what the api knows itself; that Prometheus cannot be asked is shown, too."""
     api = fed()
