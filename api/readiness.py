@@ -32,10 +32,9 @@ def readiness(
         mean_seconds: How long they take on average then; None where that is unknown, too.
     """
     departs, energy_kwh = request.get("departure_time"), _positive(request, "requested_energy_kwh")
-    if not is_time(departs) or energy_kwh is None or energy_kwh > MAX_ENERGY_KWH:
+    if not is_time(departs) or not 0 < energy_kwh <= MAX_ENERGY_KWH:
         return None
-    power_kw = _positive(request, "requested_power_kw") or DEFAULT_POWER_KW
-    seconds = mean_seconds if speed is None else SECONDS_AN_HOUR * energy_kwh / power_kw / speed
+    seconds = mean_seconds if speed is None else charging_seconds(request, speed)
     if seconds is None:
         return None
     left = departs - begins_at
@@ -46,8 +45,13 @@ def readiness(
     )
 
 
-def _positive(request: Mapping[str, Any], name: str) -> float | None:
+def charging_seconds(request: Mapping[str, Any], speed: float) -> float:
+    """Return how long the energy of a request takes; 0 if it names none."""
+    power_kw = _positive(request, "requested_power_kw") or DEFAULT_POWER_KW
+    return SECONDS_AN_HOUR * _positive(request, "requested_energy_kwh") / power_kw / speed
+
+
+def _positive(request: Mapping[str, Any], name: str) -> float:
     value = request.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if value > 0 else None
+    kind = type(value)
+    return value if (kind is float or kind is int) and value > 0 else 0.0  # type: ignore[operator,return-value]

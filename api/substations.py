@@ -117,6 +117,10 @@ class Need(NamedTuple):
     allowed: tuple[str, ...]
     power_kw: float
 
+    def allows(self, substation: str) -> bool:
+        """Return whether a substation will do."""
+        return not self.allowed or substation in self.allowed
+
 
 def need_of(request: Mapping[str, Any]) -> Need:
     """Return what a request needs, by its fields in the event log; a wrong one is ignored."""
@@ -186,9 +190,7 @@ class Substations:
             return None
         need = need_of(request)
         is_free = any(
-            _against(each, need.power_kw) is None
-            for each in self._rows
-            if not need.allowed or each.id in need.allowed
+            _against(each, need.power_kw) is None for each in self._rows if need.allows(each.id)
         )
         return self._kept_for if is_free else None
 
@@ -233,7 +235,7 @@ class Substations:
         return [
             _place(row, need.power_kw, sessions)
             for row in self.rows(heard)
-            if row.eligible and (not need.allowed or row.id in need.allowed)
+            if row.eligible and need.allows(row.id)
         ]
 
     def opens_at(self, request: Mapping[str, Any], now: float) -> float:
@@ -242,7 +244,7 @@ class Substations:
         ``now`` where none is in its way, and infinite where one is that does not end.
         """
         need = need_of(request)
-        allowed = [row for row in self._rows if not need.allowed or row.id in need.allowed]
+        allowed = [row for row in self._rows if need.allows(row.id)]
         return min((_opens_at(row, need.power_kw, now) for row in allowed), default=now)
 
     def reason_to_wait(self, request: Mapping[str, Any], heard: LastHeard) -> str:
@@ -289,7 +291,7 @@ def _condition(row: Substation) -> Condition:
 
 
 def _reason_to_wait(rows: Iterable[Substation], need: Need) -> str:
-    candidates = [each for each in rows if not need.allowed or each.id in need.allowed]
+    candidates = [each for each in rows if need.allows(each.id)]
     if not candidates:
         return (
             f"{reasons.NO_SUCH_SUBSTATION}: {reasons.some(need.allowed)}"

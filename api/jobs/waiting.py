@@ -13,11 +13,11 @@ from bisect import bisect_left, insort
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from api.readiness import charging_seconds
 from grid.events import is_time
-from grid.messages import DEFAULT_POWER_KW, MAX_PRIORITY
+from grid.messages import MAX_PRIORITY
 
 MIN_GONE: Final = 1_000  # numbers at the front that are gone, before they are removed
-SECONDS_AN_HOUR: Final = 3600.0
 
 
 class Rank(NamedTuple):
@@ -44,15 +44,8 @@ def rank_of(request: Mapping[str, Any], asked_at: float, speed: float | None = N
         tenant = request.get("tenant")
         named = tenant if isinstance(tenant, str) else ""
         return Rank(level, stays=True, tenant=named, value=asked_at)
-    energy = _positive(request.get("requested_energy_kwh"))
-    power = _positive(request.get("requested_power_kw")) or DEFAULT_POWER_KW
-    seconds = SECONDS_AN_HOUR * energy / power / (speed or 1.0)
+    seconds = charging_seconds(request, speed or 1.0)
     return Rank(level, stays=False, tenant="", value=departs - seconds)
-
-
-def _positive(value: object) -> float:
-    kind = type(value)
-    return value if (kind is float or kind is int) and value > 0 else 0.0  # type: ignore[operator,return-value]
 
 
 class WaitingOrder:
