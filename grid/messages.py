@@ -135,17 +135,6 @@ class ChargeRequest(
         return self.requested_power_kw or DEFAULT_POWER_KW
 
     @property
-    def latest_start(self) -> float | None:
-        """Return when charging must begin to end by the departure (Unix seconds); None without one.
-
-        A request that names no energy is taken to need no time.
-        """
-        if self.departure_time is None:
-            return None
-        hours = (self.requested_energy_kwh or 0.0) / self.power_kw
-        return self.departure_time - 3600.0 * hours
-
-    @property
     def expires_at(self) -> float | None:
         """Return when it expires if it still waits (Unix seconds); None if it never does."""
         ends = [each for each in (self.departure_time, self.waits_until) if each is not None]

@@ -63,14 +63,7 @@ class Line:
 
     def as_json(self) -> dict[str, float]:
         """Return all figures, ready for JSON."""
-        return {
-            "utilisation": self.utilisation,
-            "without": self.without,
-            "shared": self.shared,
-            "least": self.least,
-            "unshared": self.unshared,
-            "ratio": self.ratio,
-        }
+        return {**asdict(self), "ratio": self.ratio}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from typing import Final
 
 from grid.messages import DEFAULT_POWER_KW
 from scheduling.load_tracker import LoadTracker
+from scheduling.power_limits import usual_seconds
 from scheduling.substation_state import SubstationState
 
-UNKNOWN_SECONDS: Final = 3600.0  # of a session, where nothing is known of how long they take
 OVERDUE_SHARE: Final = 0.1  # of the mean: so long a session lasts still that should have ended
 
 
@@ -46,7 +46,7 @@ def _free_at(
     state: SubstationState, ends: Sequence[float], count: int, clock: float
 ) -> list[float]:
     places = _places(state, clock)
-    mean = state.session_seconds or UNKNOWN_SECONDS
+    mean = usual_seconds(state.session_seconds)
     in_use = [end if end > clock else clock + OVERDUE_SHARE * mean for end in sorted(ends)]
     unknown = max(0, round(state.load) - len(in_use))
     in_use = sorted([*in_use, *[clock + mean] * min(unknown, places)])

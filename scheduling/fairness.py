@@ -49,12 +49,12 @@ class FairShares:
         return level.enter(job, self._time_of(job), saved)
 
     def serve(self, job: Requirements) -> None:
-        """Let the virtual time pass to the tag of a job that is assigned."""
+        """Advance the virtual time to the tag of a job that is assigned."""
         if (level := self._levels.get(job.rank[0])) is not None:
             level.time = max(level.time, job.tag)
 
     def begin(self, level: float, tag: float) -> None:
-        """Let the virtual time pass to the lowest tag of the jobs that wait."""
+        """Advance the virtual time to the lowest tag of the jobs that wait."""
         if (known := self._levels.get(level)) is not None:
             known.time = max(known.time, tag)
 

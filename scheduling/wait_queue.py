@@ -130,7 +130,7 @@ class WaitQueue(Generic[W]):
         self._arrange([each.needs for each in self._entries])
 
     def _pass_time(self, now: float) -> None:
-        """Let the virtual time of the jobs with departures pass: they do not go by their tags."""
+        """Advance the virtual time of the jobs with departures: they do not go by their tags."""
         lowest: dict[float, float] = {}
         for each in self._entries:
             needs = each.needs
@@ -168,7 +168,7 @@ class WaitQueue(Generic[W]):
         assigned = self._keep(lambda job: id(job) in kept, count)
         if self._tenant is None:
             for each in assigned:
-                if each.needs.departs_at == inf or self._all_share:
+                if self._shares_of(each.needs) is self._shares:
                     self._shares.serve(each.needs)
 
     def pop_expired(self, now: float) -> list[W]:

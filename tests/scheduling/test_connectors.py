@@ -4,8 +4,9 @@ import pytest
 
 from grid.controls import Availability, Control
 from grid.events import Counts
-from scheduling.connectors import OVERDUE_SHARE, UNKNOWN_SECONDS, free_at
+from scheduling.connectors import OVERDUE_SHARE, free_at
 from scheduling.load_tracker import LoadTracker
+from scheduling.power_limits import USUAL_SESSION_SECONDS
 from scheduling.readings import Reading
 
 NOW, CLOCK = 5.0, 1_000_000.0
@@ -82,4 +83,4 @@ def test_connectors_of_unknown_sessions_are_not_free_soon() -> None:
     """Where nothing is known of how long they take there."""
     found = tracker(a=2)
     found.substations["a"].session_seconds = None
-    assert free(found, {}) == [UNKNOWN_SECONDS, UNKNOWN_SECONDS]
+    assert free(found, {}) == [USUAL_SESSION_SECONDS, USUAL_SESSION_SECONDS]
