@@ -43,6 +43,7 @@ ASIDE: Final = ENDED - FINAL  # an operator may replay a job after that
 
 SUBSTATIONS: Final = "substations"  # what the dispatcher knows of all substations
 REQUEUED: Final = "requeued"  # a job was put back into charge.requests by the dispatcher
+BOOKED: Final = "booked"  # a job that asked for a start was promised one, or refused
 MARKER: Final = "marker"  # a reader's own mark: all before it has been read
 
 DEEPEST: Final = 32  # levels of nesting; a decision has four
@@ -56,7 +57,7 @@ MAX_ATTEMPT: Final = 1_000_000_000
 if TYPE_CHECKING:
     Kind: TypeAlias = str
 else:
-    Kind = Literal[(*(state.value for state in State), SUBSTATIONS, REQUEUED, MARKER)]
+    Kind = Literal[(*(state.value for state in State), SUBSTATIONS, REQUEUED, BOOKED, MARKER)]
 Time: TypeAlias = (
     Annotated[int, Meta(ge=0, le=int(MAX_UNIX_TIME))]
     | Annotated[float, Meta(ge=0.0, le=MAX_UNIX_TIME)]
@@ -103,7 +104,7 @@ class _Fields(Struct, frozen=True, gc=False, omit_defaults=True):
 class Event(_Fields, frozen=True):
     """One thing that happened, at ``at`` (Unix seconds).
 
-    ``kind`` is a ``State`` of the job ``job``, or ``SUBSTATIONS`` or ``MARKER``. ``attempt`` counts
+    ``kind`` is a ``State`` of the job ``job``, or one of the kinds above. ``attempt`` counts
     the job's deliveries, from 1. ``counts`` are the substation's own, just after the event.
     ``energy_kwh`` is what a session delivered that has ended; ``ends_at`` is when one that begins
     is planned to end, in Unix seconds; 0 is unknown. ``detail`` is the request if a job is queued,

@@ -11,9 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from msgspec import Struct
+
 from grid import messages, parking
 from grid.detail import Detail
-from grid.events import CANCELLED, REQUEUED, SUBSTATIONS, Event, State, is_time
+from grid.errors import MalformedMessage
+from grid.events import (
+    BOOKED,
+    CANCELLED,
+    REQUEUED,
+    SUBSTATIONS,
+    Event,
+    State,
+    is_time,
+)
 from grid.messages import ChargeRequest, valid_substation_id
 
 _REQUESTED_AT: Final = "requested_at"  # in a request, and in each decision
@@ -26,6 +37,9 @@ _UNSETTLED_FROM: Final = "unsettled_from"
 _LEAVES: Final = "leaves"
 _KEPT_FOR: Final = "kept_for"
 _BY_CLIENT: Final = "by_client"
+_GRANTED: Final = "granted"
+_START: Final = "start"
+_REQUEST: Final = "request"
 
 # of a job that its client has cancelled: no replay undoes that
 ANY_REPLAYS: Final = parking.MAX_REPLAYS + 1
@@ -127,6 +141,82 @@ def read_to(detail: Mapping[str, Any]) -> int | None:
     """Return the offset up to which the writer of a requeued event had read the log."""
     found = detail.get(_READ_TO)
     return found if type(found) is int else None
+
+
+class Booking(Struct, frozen=True, gc=False):
+    """A start at a substation that is promised to a job.
+
+    Args:
+        request: The job's request.
+        substation: Where it begins.
+        start: When, in Unix seconds.
+        end: When its session is expected to end.
+    """
+
+    request: ChargeRequest
+    substation: str
+    start: float
+    end: float
+
+
+class Promise(Struct, frozen=True, gc=False):
+    """What a job that asked for a start was told: that it has one, or the nearest there is.
+
+    ``start`` is in Unix seconds; a refused job that could begin nowhere has no ``substation``.
+    """
+
+    granted: bool
+    substation: str
+    start: float
+
+
+def booked(booking: Booking, at: float, reason: str = "") -> Event:
+    """Return the event of a start that is promised; ``reason`` is why it is another than before.
+
+    It holds the request: the job is sent in time, though its message waits behind many others.
+    """
+    detail = {_GRANTED: True, _START: booking.start, _REQUEST: booking.request.fields()}
+    return Event(
+        BOOKED,
+        at,
+        booking.request.id,
+        booking.substation,
+        reason=reason,
+        ends_at=booking.end,
+        detail=detail,
+    )
+
+
+def refused(job: str, at: float, nearest: Booking | None) -> Event:
+    """Return the event of a start that is refused, with the nearest one that was free."""
+    if nearest is None:
+        return Event(BOOKED, at, job, detail={_GRANTED: False})
+    detail = {_GRANTED: False, _START: nearest.start}
+    return Event(BOOKED, at, job, nearest.substation, detail=detail)
+
+
+def booking_in(event: Event) -> Booking | None:
+    """Return the start that a booked event promises; None if it refuses one, or is malformed."""
+    promise, fields = promise_in(event), event.detail.get(_REQUEST)
+    if promise is None or not promise.granted or not isinstance(fields, Mapping):
+        return None
+    try:
+        request = messages.of_fields(fields)
+    except MalformedMessage:
+        return None
+    if request.id != event.job:
+        return None
+    return Booking(request, promise.substation, promise.start, max(promise.start, event.ends_at))
+
+
+def promise_in(event: Event) -> Promise | None:
+    """Return what a booked event tells a client; None if it is malformed."""
+    granted, start = event.detail.get(_GRANTED), event.detail.get(_START)
+    if granted is False and not event.substation:
+        return Promise(granted=False, substation="", start=0.0)
+    if type(granted) is not bool or not is_time(start) or not valid_substation_id(event.substation):
+        return None
+    return Promise(granted, event.substation, start)
 
 
 def snapshot(

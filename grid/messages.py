@@ -94,6 +94,8 @@ _LIMITS: Final[Mapping[str, _Limit]] = {
     "eligible_substations": _Limit(SubstationIds, _eligible),
     "tenant": _Limit(Tenant, lambda _: "must be 1 to 64 letters, digits or . _ ~ -"),
     "max_wait_seconds": _number(MAX_WAIT_SECONDS),
+    "earliest_start": _number(MAX_UNIX_TIME),
+    "reserve": _Limit(bool, lambda _: "must be true or false"),
 }
 _NEEDED: Final = ("id", "requested_at")
 
@@ -106,7 +108,8 @@ class ChargeRequest(
     ``id`` names the job for its whole life; ``requested_at`` is when the api accepted it. Times are
     Unix seconds, energy is in kWh, power in kW. ``eligible_substations`` is empty if any will do.
     Clients share the capacity by ``tenant``. The job ends as expired if it waits for longer than
-    ``max_wait_seconds``.
+    ``max_wait_seconds``. It does not begin before ``earliest_start``; if it is to ``reserve``, a
+    start is promised to it, or refused.
     The constructor raises ``InvalidField`` for a value outside the contract.
     """
 
@@ -120,6 +123,8 @@ class ChargeRequest(
     eligible_substations: tuple[str, ...] = ()
     tenant: str | None = None
     max_wait_seconds: int | float | None = None
+    earliest_start: int | float | None = None
+    reserve: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -141,10 +146,16 @@ class ChargeRequest(
         return min(ends, default=None)
 
     @property
+    def waits_from(self) -> float:
+        """Return from when on it waits (Unix seconds): its request, or its earliest start."""
+        earliest = self.earliest_start
+        return self.requested_at if earliest is None else max(self.requested_at, earliest)
+
+    @property
     def waits_until(self) -> float | None:
         """Return when it has waited for its longest (Unix seconds); None if it may forever."""
         patience = self.max_wait_seconds
-        return None if patience is None else self.requested_at + patience
+        return None if patience is None else self.waits_from + patience
 
     def fields(self) -> dict[str, Any]:
         """Return the fields that are set, as JSON-ready values."""

@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from scheduling.bookings import Bookings
 from scheduling.figures import FULL, Array, Figures, FigureTable, read_only
 from scheduling.limit_table import LimitTable
 from scheduling.load_tracker import LoadTracker
@@ -84,6 +85,7 @@ class CandidateTable:
         self.tracker = tracker
         self.reserved: str | None = None  # the substation that is reserved for one job
         self.labels: Mapping[str, Mapping[str, str]] = {}  # of the target file, by substation
+        self._bookings: Bookings | None = None  # None: nothing is booked
         self._period = period
         self._slow_start = slow_start
         self._limits: LimitTable | None = None  # None: nobody has power limits
@@ -121,21 +123,18 @@ class CandidateTable:
             ahead: Where no connector is free, those count at which it would be the next.
             reserved_too: The substation that is reserved counts as well.
             seconds: How long it charges, 0 where nobody said, so that it crosses no lower limit to
-                come; None where only what holds now counts.
+                come, and leaves what is booked; None where only what holds now counts.
         """
         self.refresh(now)
         figures, current, sent_ahead = self._figures, self._current(now), False
         after = self._after(power_kw, current, ahead=False)
-        crossed = None
-        if self._limits is not None and seconds is not None:
-            drawn_kw = figures.power_kw[self._limits.numbers] + power_kw
-            crossed = self._limits.crossed(drawn_kw, seconds, self._clock(now))
-            after = _without(after, crossed)
+        if seconds is not None and self.plans_ahead:
+            after = _without(after, self._closed(power_kw, seconds, now, ahead=False))
         found = self._filter(after, allowed, reserved_too=reserved_too)
         if found is None and ahead:
             after, sent_ahead = self._after(power_kw, current, ahead=True), True
-            if crossed is not None:
-                after = _without(after, crossed)
+            if seconds is not None and self.plans_ahead:
+                after = _without(after, self._closed(power_kw, seconds, now, ahead=True))
             found = self._filter(after, allowed, reserved_too=reserved_too)
         if found is None:
             return None
@@ -148,9 +147,26 @@ class CandidateTable:
         return self._powered
 
     @property
-    def has_limits(self) -> bool:
-        """Return whether any substation has power limits."""
-        return self._limits is not None
+    def plans_ahead(self) -> bool:
+        """Return whether it matters how long a job charges: there are power limits, or bookings."""
+        return self._limits is not None or self._bookings is not None
+
+    @property
+    def bookings(self) -> Bookings | None:
+        """Return what is booked as of now; None if nothing is."""
+        return self._bookings
+
+    @bookings.setter
+    def bookings(self, bookings: Bookings | None) -> None:
+        # with each there may be more capacity, and without one there is
+        self._opened = self._opened or bookings is not None or self._bookings is not None
+        self._bookings = bookings
+
+    def dispatch(self, number: int, power_kw: float, seconds: float, now: float) -> None:
+        """Count a job that is sent to a substation; ``seconds`` is how long it charges."""
+        self.tracker.dispatch(self.names[number], now, power_kw)
+        if self._bookings is not None:
+            self._bookings.on_dispatched(self.names[number], power_kw, seconds)
 
     def has_capacity(
         self,
@@ -216,6 +232,8 @@ class CandidateTable:
             states = (self.tracker.substations[self.names[n]] for n in self._limits.numbers)
             alone_kw = np.array([each.background_kw + power_kw for each in states])
             good[self._limits.crossed(alone_kw, seconds, self._clock(now))] = False
+        if self._bookings is not None:
+            good[self._booked(power_kw, seconds, ahead=False)] = False
         if allowed:
             good &= self._is_allowed(allowed)
         if first is not None and good[self._numbers.get(first, [])].any():
@@ -272,7 +290,28 @@ class CandidateTable:
         is_current = figures.asked_at >= now - self.tracker.stale_after
         return figures.share if is_current else inf
 
+    def is_booked(self, number: int, power_kw: float, seconds: float) -> bool:
+        """Return whether a job would take what is booked at a substation."""
+        return self._bookings is not None and number in self._booked(power_kw, seconds, ahead=False)
+
     # how candidates are found
+
+    def _closed(self, power_kw: float, seconds: float, now: float, *, ahead: bool) -> Numbers:
+        """Return where a job would cross a lower limit to come, or take what is booked."""
+        closed: Numbers = np.zeros(0, dtype=np.intp)
+        if self._limits is not None:
+            drawn_kw = self._figures.power_kw[self._limits.numbers] + power_kw
+            closed = self._limits.crossed(drawn_kw, seconds, self._clock(now))
+        if self._bookings is not None:
+            booked = self._booked(power_kw, seconds, ahead=ahead)
+            closed = np.concatenate((closed, np.array(booked, dtype=np.intp)))
+        return closed
+
+    def _booked(self, power_kw: float, seconds: float, *, ahead: bool) -> list[int]:
+        if self._bookings is None:
+            return []
+        closed = self._bookings.closed_to(power_kw, seconds, ahead=ahead)
+        return [self._numbers[name] for name in closed if name in self._numbers]
 
     def _after(self, power_kw: float, current: NDArray[np.bool_] | None, *, ahead: bool) -> Array:
         """Return the utilisation after placing a job; infinite where there is no capacity.

@@ -23,7 +23,9 @@ NO_CONNECTOR: Final = reasons.NO_CONNECTOR
 NO_POWER: Final = reasons.NO_POWER
 NOT_ALLOWED: Final = reasons.NOT_ALLOWED
 RESERVED: Final = reasons.RESERVED
+BOOKED: Final = reasons.BOOKED
 BLIND: Final = "; by the load tracker alone, since no gauge is current"
+PROMISED: Final = "; its start there was promised"
 AHEAD: Final = "; sent ahead: it starts when a connector there becomes free"
 
 
@@ -150,7 +152,7 @@ class Explainer:
         numbers = table.least_utilised(LISTED, allowed, now)
         if pick.number not in numbers:
             numbers.append(pick.number)
-        seconds = requirements.seconds if table.has_limits else None
+        seconds = requirements.seconds if table.plans_ahead else None
         circumstances = now, requirements.power_kw, seconds, allowed, table.reserved, found.blind
         if circumstances != self._circumstances:
             self._circumstances = circumstances
@@ -256,6 +258,12 @@ def _reasons(
             crossed = _crossed_limit(table, number, requirements, now)
             if crossed is not None and crossed.kw < figures.rated:
                 reason = crossed.in_words(now + table.tracker.clock_offset)
+            if (
+                reason is None
+                and requirements is not None
+                and table.is_booked(number, power_kw, requirements.seconds)
+            ):
+                reason = BOOKED
     return problem, reason
 
 

@@ -32,12 +32,14 @@ class Requirements(Struct, frozen=True, gc=False):
     """What a job needs of a substation, and what its turn follows from.
 
     Args:
-        rank: Its negative priority, its latest start, when it was requested, and its id.
+        rank: Its negative priority, its latest start, since when it waits, and its id.
         allowed: The only substations that will do; empty where any will.
         power_kw: What it draws.
         departs_at: When its vehicle leaves, in Unix seconds; infinite where nobody said.
         seconds: How long it takes to charge; 0 where nobody said how much energy it needs.
         waits_until: When it has waited for as long as its client wants; infinite where nobody said.
+        earliest_start: It does not begin before that; −infinity where nobody said.
+        reserve: A start is to be promised to it, or refused: it has no turn among the others.
         tenant: Whose it is; empty where nobody said.
         hours: How long its session is expected to take a connector, for its tenant's share.
         tag: When its turn is by its tenant's share, among the jobs of its priority that have a
@@ -53,6 +55,8 @@ class Requirements(Struct, frozen=True, gc=False):
     tenant: str = ""
     hours: float = UNKNOWN_HOURS
     tag: float = 0.0
+    earliest_start: float = -inf
+    reserve: bool = False
 
     @property
     def requested_at(self) -> float:
@@ -76,7 +80,7 @@ def requirements(request: ChargeRequest, speed: float = 1.0) -> Requirements:
     power_kw = request.power_kw
     hours = (request.requested_energy_kwh or 0.0) / power_kw
     seconds = 3600.0 * hours / speed
-    rank = (float(-request.priority), departs - seconds, request.requested_at, request.id)
+    rank = (float(-request.priority), departs - seconds, request.waits_from, request.id)
     until = inf if request.waits_until is None else request.waits_until
     return Requirements(
         rank,
@@ -87,6 +91,8 @@ def requirements(request: ChargeRequest, speed: float = 1.0) -> Requirements:
         until,
         request.tenant or "",
         max(MIN_HOURS, hours) if hours else UNKNOWN_HOURS,
+        earliest_start=-inf if request.earliest_start is None else request.earliest_start,
+        reserve=request.reserve,
     )
 
 

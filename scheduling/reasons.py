@@ -13,6 +13,7 @@ NO_POWER: Final = "not enough power left"
 LIMITED: Final = "limited to "  # the beginning of what says so of power
 NOT_ALLOWED: Final = "not among the request's eligible substations"
 RESERVED: Final = "reserved for a job that has waited for power"
+BOOKED: Final = "what is left is booked"
 NO_SUCH_SUBSTATION: Final = "no such substation"
 TOO_POWERFUL: Final = "more power than any has"
 SHOWN: Final = 5  # names that a reason repeats
@@ -43,7 +44,7 @@ def kept_for(priority: int) -> str:
 
 def is_full(reason: str | None) -> bool:
     """Return whether a reason says that a substation has no capacity now, and will have again."""
-    return reason in (NO_CONNECTOR, NO_POWER) or (reason or "").startswith(LIMITED)
+    return reason in (NO_CONNECTOR, NO_POWER, BOOKED) or (reason or "").startswith(LIMITED)
 
 
 def is_eligible(reason: str | None) -> bool:

@@ -10,8 +10,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from grid.messages import DEFAULT_POWER_KW
-from scheduling.candidates import CandidateTable
-from scheduling.explain import Explainer
+from scheduling.candidates import Candidates, CandidateTable
+from scheduling.explain import PROMISED, Explainer
 from scheduling.order import Requirements
 from scheduling.policies import Policy
 from scheduling.reservation import Reservation
@@ -73,7 +73,7 @@ class Scheduler(Generic[W]):
         self._reservation: Reservation[W] = Reservation(table)
         self._reserve = reserve
         self._may_send_ahead = send_ahead
-        # what a lower limit to come refused in this pass, though there is power now
+        # what a lower limit to come, or a booking, refused in this pass, though there is power now
         self._too_long: list[Requirements] = []
         self._full: bool | None = None  # no capacity, be it ahead or not, when last looked
         self.capacity_left = True  # after the last pass, for a usual job that none waiting can use
@@ -105,6 +105,17 @@ class Scheduler(Generic[W]):
                 now, power_kw=DEFAULT_POWER_KW, ahead=ahead, seconds=0.0
             )
         return assignments
+
+    def begin_booked(self, job: W, substation: str, now: float) -> Assignment[W] | None:
+        """Assign a job to the substation where its start is promised; None if it is full.
+
+        What is reserved or kept for others does not matter.
+        """
+        needs, table = job.requirements, self._table
+        found = table.candidates_for(needs.power_kw, (substation,), now, reserved_too=True)
+        if found is None:
+            return None
+        return self._assigned(job, found, now, note=PROMISED)
 
     def _pass_over(self, queue: WaitQueue[W], now: float) -> list[Assignment[W]]:
         assignments: list[Assignment[W]] = []
@@ -163,16 +174,9 @@ class Scheduler(Generic[W]):
             seconds=needs.seconds,
         )
         if found is not None:
-            pick = self._policy.pick(found, self._random)
-            if not (0 <= pick.number < len(found.after) and found.after[pick.number] < inf):
-                raise ValueError(f"{self._policy.name} picked {pick.number}, which is no candidate")
             self._reservation.on_assigned(job)
-            explainer = self._explainer
-            why = {} if explainer is None else explainer.explanation(pick, found, needs, now)
-            substation = found.name(pick.number)
-            table.tracker.dispatch(substation, now, needs.power_kw)
-            return Assignment(job, substation, why)
-        if table.has_limits and table.candidates_for(
+            return self._assigned(job, found, now)
+        if table.plans_ahead and table.candidates_for(
             needs.power_kw, needs.allowed, now, ahead=ahead
         ):
             # a shorter one may fit
@@ -183,13 +187,25 @@ class Scheduler(Generic[W]):
         if table.powered:
             self._reservation.on_passed_over(job, now)
         # others might find capacity all the same; one with a reservation must be asked in any case
-        may_fit = bool(needs.allowed) or table.powered
+        may_fit = bool(needs.allowed) or table.powered or table.plans_ahead
         self.capacity_left = table.reserved is not None or (
             may_fit and table.has_capacity(now, ahead=ahead)
         )
         if not self.capacity_left:
             self._full = ahead
         return None
+
+    def _assigned(self, job: W, found: Candidates, now: float, note: str = "") -> Assignment[W]:
+        """Return the assignment to the candidate that the policy picks; it is counted."""
+        needs, pick = job.requirements, self._policy.pick(found, self._random)
+        if not (0 <= pick.number < len(found.after) and found.after[pick.number] < inf):
+            raise ValueError(f"{self._policy.name} picked {pick.number}, which is no candidate")
+        explainer = self._explainer
+        why = {} if explainer is None else explainer.explanation(pick, found, needs, now)
+        substation = found.name(pick.number)
+        self._table.dispatch(pick.number, needs.power_kw, needs.seconds, now)
+        assignment = Assignment(job, substation, why)
+        return _with_note(assignment, note) if note else assignment
 
     def _is_too_long(self, needs: Requirements) -> bool:
         return any(_needs_no_less(needs, each) for each in self._too_long)

@@ -5,13 +5,15 @@ are asked for again (``scheduling.order``): after a while, and when a share of t
 gone. Until then, a new job has the turn that it would have alone.
 
 While all jobs are of one tenant, nothing is shared, and no job has a tag.
+
+A job that may not begin yet has no turn, nor has one whose start is promised: they are held apart.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import count
+from itertools import chain, count
 from math import inf
 from types import MappingProxyType
 from typing import Final, Generic, Protocol, TypeVar
@@ -72,6 +74,8 @@ class WaitQueue(Generic[W]):
         self._tenant: str | None = None  # whose all jobs are; None while tenants share
         self._entries: list[_Entry[W]] = []
         self._numbers = count()
+        self._later: list[W] = []  # those that have no turn yet
+        self._opens_at = inf  # when the first of these may begin
         self._departing = 0  # how many have a departure
         self._next_expiry = inf  # or earlier: a job that was removed may have been that one
         self._free_at: Sequence[float] = ()
@@ -79,12 +83,17 @@ class WaitQueue(Generic[W]):
         self._changes = 0  # jobs that came or went since
 
     def __len__(self) -> int:
-        """Return how many jobs wait."""
+        """Return how many jobs have a turn."""
         return len(self._entries)
 
     def __iter__(self) -> Iterator[W]:
-        """Return the jobs, in their order."""
+        """Return the jobs that have a turn, in their order."""
         return (each.job for each in self._entries)
+
+    @property
+    def later(self) -> Sequence[W]:
+        """Return the jobs that may not begin yet, and those that are to be promised a start."""
+        return self._later
 
     @property
     def is_shared(self) -> bool:
@@ -92,12 +101,35 @@ class WaitQueue(Generic[W]):
         return self._tenant is None and bool(self._entries)
 
     def add(self, job: W) -> None:
-        """Add a job, at the place of its turn."""
+        """Add a job: at the place of its turn, or to those that have none yet."""
+        needs = job.requirements
+        if needs.departs_at < self._next_expiry or needs.waits_until < self._next_expiry:
+            self._next_expiry = needs.expires_at
+        if needs.reserve or needs.earliest_start > -inf:
+            self._later.append(job)
+            if not needs.reserve:
+                self._opens_at = min(self._opens_at, needs.earliest_start)
+        else:
+            self._enter(job)
+
+    def admit(self, now: float) -> None:
+        """Give a turn to the jobs that may begin by now, in Unix seconds."""
+        if now < self._opens_at:
+            return
+        waiting, self._later, self._opens_at = self._later, [], inf
+        for job in waiting:
+            needs = job.requirements
+            if not needs.reserve and needs.earliest_start <= now:
+                self._enter(job)
+                continue
+            self._later.append(job)
+            if not needs.reserve:
+                self._opens_at = min(self._opens_at, needs.earliest_start)
+
+    def _enter(self, job: W) -> None:
         needs = job.requirements
         if needs.departs_at < inf:
             self._departing += 1
-        if needs.departs_at < self._next_expiry or needs.waits_until < self._next_expiry:
-            self._next_expiry = needs.expires_at
         self._changes += 1
         if not self._entries:
             if self._tenant is None:
@@ -176,20 +208,31 @@ class WaitQueue(Generic[W]):
         if now < self._next_expiry:
             return []
         expired = self.pop_where(lambda job: job.requirements.expires_at <= now)
-        self._next_expiry = min((job.requirements.expires_at for job in self), default=inf)
+        waiting = chain(self, self._later)
+        self._next_expiry = min((job.requirements.expires_at for job in waiting), default=inf)
         return expired
 
     def pop_last(self, count: int) -> list[W]:
-        """Remove and return so many of the jobs whose turn is last."""
-        first = max(0, len(self._entries) - count)
+        """Remove and return so many jobs: those that may begin last, then those of the last turns.
+
+        One that is to be promised a start counts by the earliest that will do.
+        """
+        self._later.sort(key=lambda job: job.requirements.earliest_start)
+        kept = max(0, len(self._later) - count)
+        self._later, later = self._later[:kept], self._later[kept:]
+        first = max(0, len(self._entries) - (count - len(later)))
         last = self._entries[first:]
         del self._entries[first:]
         self._count_removed(last)
-        return self._withdraw(last)
+        return [*self._withdraw(last), *later]
 
     def pop_where(self, wanted: Callable[[W], bool]) -> list[W]:
         """Remove and return all jobs that are wanted."""
-        return self._withdraw(self._keep(lambda job: not wanted(job), len(self._entries)))
+        found = self._withdraw(self._keep(lambda job: not wanted(job), len(self._entries)))
+        if self._later:
+            found += [job for job in self._later if wanted(job)]
+            self._later = [job for job in self._later if not wanted(job)]
+        return found
 
     def _withdraw(self, entries: Sequence[_Entry[W]]) -> list[W]:
         """Return the jobs of entries that were removed, none of which is assigned."""

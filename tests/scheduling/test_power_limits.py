@@ -224,7 +224,7 @@ def test_candidate_table_sees_limits_begin_and_end() -> None:
     assert found == [True, True, False, False, True, True]
     table.tracker.control("a", replace(row.control, power_limits=None))
     assert table.has_capacity(NOW, power_kw=7)
-    assert not table.has_limits
+    assert not table.plans_ahead
     table.tracker.clock_offset = 0.7
     table.tracker.control("a", row.control)
     assert not table.has_capacity(NOW, power_kw=7)
