@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from dispatcher.commands import (
     Ack,
@@ -73,6 +74,7 @@ from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, Job, JobsInHand, JobS
 from dispatcher.log_events import LogEvents
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.overdue import OverdueJobs
+from dispatcher.promises import GRANTED, MOVED, REFUSED, Promises, promised, refusal
 from dispatcher.queues import Queues, Whereabouts
 from dispatcher.reclaim import Reclaiming
 from dispatcher.recognition import (
@@ -90,6 +92,7 @@ from grid import kinds, messages, parking
 from grid.cancellations import Cancellations
 from grid.errors import MalformedMessage
 from grid.events import Event, State
+from grid.kinds import Booking
 from grid.messages import ChargeRequest
 from grid.outcome import Outcome
 from grid.trace import carried
@@ -174,6 +177,7 @@ class Core:
         self._overflow = RequeueOverflow(self._wait_queue)
         self._cancellations = Cancellations()
         self._cancelling = False  # some that wait are cancelled
+        self._promises = Promises(table, self.open_jobs, rules.charge_speed)
         self._unsettled = Unsettled()
         self._log_events = LogEvents(
             self._tracker, self.index, self.open_jobs, standby, self._unsettled
@@ -229,8 +233,8 @@ class Core:
 
     @property
     def waiting(self) -> int:
-        """Return how many requests wait for capacity."""
-        return len(self._wait_queue)
+        """Return how many requests wait for capacity, or until they may begin."""
+        return len(self._wait_queue) + len(self._wait_queue.later)
 
     @property
     def deciding(self) -> bool:
@@ -451,11 +455,14 @@ class Core:
         settling = self._tracker.settling(self._at.now)
         if not settling:
             self._tracker.end_settling()
+            if self._wait_queue.later or self.open_jobs.booked or self._table.bookings:
+                self._begin_later()
             if self._wait_queue.is_due(self._at.clock):
                 self._arrange()
             self._schedule()
         self._publish_placed()
-        if self._wait_queue and (settling or self._scheduler.capacity_left):
+        waiting = self._wait_queue or self._wait_queue.later
+        if waiting and (settling or self._scheduler.capacity_left):
             for job in self._overflow.pop_due(self._prefetch, self._at.now):
                 self._requeue(job)
         self._let_others_in()
@@ -479,6 +486,97 @@ class Core:
             return Counter()
         waiting = self.open_jobs.waiting_by_tenant()
         return waiting - Counter(job.requirements.tenant for job in self._jobs.values())
+
+    # starts that are promised
+
+    def _begin_later(self) -> None:
+        """Admit the jobs that may begin by now, and keep and make promises."""
+        at, promises = self._at, self._promises
+        self._wait_queue.admit(at.clock)
+        promises.refresh(self._jobs.values(), at.clock)
+        for booking in promises.due(at.clock):
+            if (job := self._job_of(booking)) is not None:
+                self._isolated(job, self._begin_booked, booking)
+        if not self.open_jobs.complete:
+            return  # there may be other promises
+        for booking in promises.pop_broken(at.now, at.clock):
+            self._move(booking)
+        for job in list(self._wait_queue.later):
+            if job.requirements.reserve and job.is_ours and not self.open_jobs.is_booked(job.id):
+                self._isolated(job, self._promise)
+
+    def _isolated(self, job: Job, act: Callable[..., None], *arguments: object) -> None:
+        """Do something for a job; reject it if the code fails over it."""
+        try:
+            act(job, *arguments)
+        except Exception as error:  # noqa: BLE001
+            self.open_jobs.unbook(job.id)
+            self._wait_queue.pop_where(lambda each: each is job)
+            self._reject(job, error)
+
+    def _job_of(self, booking: Booking) -> Job | None:
+        """Return the job whose promised start has come; None if it is not to begin now.
+
+        Its request may still be behind others in ``charge.requests``: it is dropped later on.
+        """
+        request = booking.request
+        replays = self.open_jobs.replays(request.id)
+        if self.index.has_sent(request.id, replays):
+            self.open_jobs.unbook(request.id)
+            return None
+        if (job := self._jobs.get(request.id)) is not None:
+            return job if job.state is JobState.WAITING and job.is_ours else None
+        needs, trace = self._promises.needs_of(booking), carried({}, self._chance)
+        return Job(request, needs, request.encode(), None, self._at.now, trace, replays)
+
+    def _begin_booked(self, job: Job, booking: Booking) -> None:
+        """Assign a job whose promised start has come, if there is capacity."""
+        assignment = self._scheduler.begin_booked(job, booking.substation, self._at.now)
+        if assignment is not None:
+            self._wait_queue.pop_where(lambda each: each is job)
+            self._jobs[job.id] = job
+            self._assign(job, assignment.substation, assignment.explanation)
+
+    def _promise(self, job: Job) -> None:
+        """Promise a start to a job that asks for one, or refuse it."""
+        request, clock = job.request, self._at.clock
+        if where := self.open_jobs.substation(job.id):
+            # its start was promised, and it was sent there before its request came
+            self._wait_queue.pop_where(lambda each: each is job)
+            self._resend(job, where, SENT_AGAIN)
+            return
+        offer = self._promises.offer(job.requirements, self._jobs.values(), self._at)
+        if offer is None:
+            return  # no substation may be sent jobs: nothing is known of those to come
+        booking = Booking(request, offer.substation, offer.start, offer.end)
+        if offer.fits:
+            self._book(booking)
+            return
+        self._wait_queue.pop_where(lambda each: each is job)
+        self._metrics.promises.labels(REFUSED).inc()
+        self._do(WriteEvent(kinds.refused(job.id, clock, booking)))
+        reason = refusal(job.requirements, booking)
+        self._end(job, Event(State.EXPIRED, clock, job.id, attempt=job.attempt, reason=reason))
+
+    def _move(self, booking: Booking) -> None:
+        """Promise another start for one that cannot be kept: the earliest there is."""
+        needs = replace(self._promises.needs_of(booking), waits_until=inf, departs_at=inf)
+        offer = self._promises.offer(needs, self._jobs.values(), self._at, but=booking)
+        if offer is not None and (offer.substation, offer.start) != (
+            booking.substation,
+            booking.start,
+        ):
+            moved = Booking(booking.request, offer.substation, offer.start, offer.end)
+            self._book(moved, f"its start at {booking.substation} could not be kept")
+
+    def _book(self, booking: Booking, reason: str = "") -> None:
+        self._promises.book(booking, self._at.clock)
+        self._metrics.promises.labels(MOVED if reason else GRANTED).inc()
+        self._do(WriteEvent(kinds.booked(booking, self._at.clock, reason)))
+        job = self._jobs.get(booking.request.id)
+        trace = carried({}, self._chance) if job is None else job.trace
+        text = f"{promised(booking)}{': ' if reason else ''}{reason}"
+        self._do(LogJob(booking.request.id, trace, text, booking.substation))
 
     def _arrange(self) -> None:
         """Arrange the waiting jobs anew, by when connectors are expected to be free."""
@@ -564,7 +662,7 @@ class Core:
         if outcome is Outcome.CONFIRMED:
             job.confirmed = True
             self._metrics.sent_to(substation).inc()
-            waited = max(0, self._at.clock - job.request.requested_at)
+            waited = max(0, self._at.clock - job.request.waits_from)
             self._metrics.wait_seconds.observe(waited, job.trace.exemplar)
             self._close(job)
             return
@@ -602,7 +700,14 @@ class Core:
         self._overdue.add(job, self._at.now)
         seconds = job.requirements.seconds
         ends_at = job.assigned_at + seconds if seconds else 0.0
-        self.open_jobs.assign(job.id, job.substation, job.replays, job.assigned_at, ends_at)
+        self.open_jobs.assign(
+            job.id,
+            job.substation,
+            job.replays,
+            job.assigned_at,
+            ends_at,
+            power_kw=job.requirements.power_kw,
+        )
 
     def _on_not_confirmed(self, job: Job, outcome: Outcome) -> None:
         """Handle a job that its queue did not take: it waits again, is in doubt, or is forgotten.
@@ -644,7 +749,7 @@ class Core:
         A job over which the code fails is rejected.
         """
         found: dict[Job, tuple[str, str] | Exception] = {}
-        for job in self._wait_queue:
+        for job in [*self._wait_queue, *self._wait_queue.later]:
             try:
                 why: tuple[str, str] | Exception | None = self._impossible(job)
             except Exception as error:  # noqa: BLE001
@@ -683,6 +788,7 @@ class Core:
     def _end(self, job: Job, event: Event) -> None:
         """End a job by an event; its delivery is acknowledged once that is recorded."""
         job.enter(JobState.ENDING)
+        self.open_jobs.unbook(job.id)
         self._do(WriteEvent(event, job))
 
     def _on_ended(self, job: Job, event: Event, *, written: bool) -> None:

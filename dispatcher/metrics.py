@@ -52,6 +52,9 @@ class Metrics:
         self.flood_requeued = counter(
             "flood_requeued", "Requests of tenants that flood that went behind those of others"
         )
+        self.promises = counter(
+            "promises", "Starts that jobs asked for: granted, refused, or moved", ["outcome"]
+        )
         self.redelivered = counter("redelivered", "Requests redelivered by RabbitMQ")
         self.duplicates = counter(
             "duplicate_requests",

@@ -18,7 +18,9 @@ from typing import Any, Final
 from msgspec import Struct
 
 from grid import kinds
-from grid.events import ASSIGNED, CHARGING, ENDED, FINAL, QUEUED, REQUEUED, Event
+from grid.events import ASSIGNED, BOOKED, CHARGING, ENDED, FINAL, QUEUED, REQUEUED, Event
+from grid.kinds import Booking
+from scheduling.bookings import SessionEnd
 
 NOWHERE: Final = -1  # the offset of a record that may not be in the log any more
 ENDS_REMEMBERED: Final = (
@@ -31,7 +33,8 @@ class Assigned(Struct, gc=False):
 
     ``at`` is when that was decided, in Unix seconds by the dispatcher's clock; ``record`` is the
     offset of its request's record, ``last`` that of its latest event at this substation.
-    ``ends_at`` is when its session is expected to end, in Unix seconds; 0 where that is unknown.
+    ``ends_at`` is when its session is expected to end, in Unix seconds, and ``power_kw`` what it
+    draws; 0 where that is unknown.
     """
 
     substation: str
@@ -40,16 +43,21 @@ class Assigned(Struct, gc=False):
     record: int | None
     last: int
     ends_at: float = 0.0
+    power_kw: float = 0.0
 
 
 class _Decision(Struct, frozen=True, gc=False):
-    """A decision: substation, replays, when it was requested and decided, and the session's end."""
+    """A decision: where, after how many replays, when it was requested and decided.
+
+    And when the session is expected to end, and its power; 0 where that is unknown.
+    """
 
     substation: str
     replays: int
     asked_at: float
     at: float
     ends_at: float = 0.0
+    power_kw: float = 0.0
 
 
 class _End(Struct, frozen=True, gc=False):
@@ -78,6 +86,8 @@ class OpenJobs:
         self._overtaking: dict[
             str, int
         ] = {}  # by substation: offset of the newest decision that has begun
+        # by id: when a start was promised, and which; only written here
+        self.booked: dict[str, tuple[float, Booking]] = {}
         self._numbers = count(1)
         self._requeued: dict[str, int] = {}  # the jobs published again, in their order
         # cancelled while they waited, and their requests are still to come: place and offset
@@ -129,16 +139,34 @@ class OpenJobs:
             self.requeue(job, where, kinds.read_to(event.detail))
         elif kind == CHARGING and where:
             self._apply(self._begin, job, where, event.at, event.ends_at, offset)
+        elif kind == BOOKED and (booking := kinds.booking_in(event)) is not None:
+            self._apply(self._book_again, booking, event.at)
 
     def assign(
-        self, job: str, substation: str, replays: int = 0, at: float = inf, ends_at: float = 0.0
+        self,
+        job: str,
+        substation: str,
+        replays: int = 0,
+        at: float = inf,
+        ends_at: float = 0.0,
+        *,
+        power_kw: float = 0.0,
     ) -> None:
         """Record that RabbitMQ has a job at a substation, as was decided ``at``.
 
-        Its session is expected to end at ``ends_at``; 0 where that is unknown.
+        Its session is expected to end at ``ends_at``, and draws ``power_kw``; 0 where that is
+        unknown.
         """
-        decision = _Decision(substation, replays, -inf, at, ends_at)
+        decision = _Decision(substation, replays, -inf, at, ends_at, power_kw)
         self._apply(self._assign, job, decision, self._last + 1)
+
+    def book(self, booking: Booking, at: float) -> None:
+        """Record that a start was promised to a job ``at``, in Unix seconds."""
+        self._apply(self._book, booking, at)
+
+    def unbook(self, job: str) -> None:
+        """Record that no start is promised to a job any more, if one was."""
+        self._apply(self._unbook, job)
 
     def requeue(self, job: str, substation: str = "", read_to: int | None = None) -> None:
         """Record that a job was published to ``charge.requests`` again, behind all others.
@@ -155,6 +183,7 @@ class OpenJobs:
     def cancel_undelivered(self, job: str) -> None:
         """Record that a waiting job is cancelled here, and its request is still to come."""
         self._undelivered[job] = self._place(job), self._waiting[job]
+        self.unbook(job)
 
     def forget_undelivered(self, job: str) -> None:
         """Forget a cancelled request, if it was one: it has come, or never will."""
@@ -169,7 +198,7 @@ class OpenJobs:
         later, self._later_changes = self._later_changes, []
         self._waiting, self._assigned = earlier._waiting, earlier._assigned
         self._ended, self._replays = earlier._ended, earlier._replays
-        self._tenants = earlier._tenants
+        self._tenants, self.booked = earlier._tenants, earlier.booked
         self._requeued, self._numbers = earlier._requeued, earlier._numbers
         self._overtaking = earlier._overtaking
         self._complete = True
@@ -213,6 +242,27 @@ class OpenJobs:
         for known in self._assigned.values():
             if known.ends_at:
                 found.setdefault(known.substation, []).append(known.ends_at)
+        return found
+
+    @property
+    def bookings(self) -> Collection[Booking]:
+        """Return the starts that are promised to jobs that were not sent anywhere since."""
+        return [booking for _, booking in self.booked.values()]
+
+    def is_booked(self, job: str) -> bool:
+        """Return whether a start is promised to a job."""
+        return job in self.booked
+
+    def sessions(self) -> dict[str, dict[str, SessionEnd]]:
+        """Return when the jobs end that charge or are on their way, as far as known.
+
+        By substation and id.
+        """
+        found: dict[str, dict[str, SessionEnd]] = {}
+        for job, known in self._assigned.items():
+            if known.ends_at:
+                end = SessionEnd(known.ends_at, known.power_kw)
+                found.setdefault(known.substation, {})[job] = end
         return found
 
     def is_overtaken(self, job: str) -> bool:
@@ -312,8 +362,11 @@ class OpenJobs:
         if known is not None and known.substation == substation:
             known.at, known.last = max(known.at, at), max(known.last, offset)
             known.ends_at = known.ends_at or ends_at
+            known.power_kw = known.power_kw or decision.power_kw
         elif known is None or not known.begun or at >= known.at:  # else it was written late
-            self._put(job, _assigned(substation, at, offset, ends_at))
+            assigned = _assigned(substation, at, offset, ends_at)
+            assigned.power_kw = decision.power_kw
+            self._put(job, assigned)
 
     def _begin(self, job: str, substation: str, at: float, ends_at: float, offset: int) -> None:
         known = self._assigned.get(job)
@@ -330,6 +383,7 @@ class OpenJobs:
         known = self._assigned.get(job)
         assigned.record = self._waiting.pop(job, known.record if known else None)
         self._requeued.pop(job, None)
+        self.booked.pop(job, None)
         self._assigned[job] = assigned
 
     def _requeue(self, job: str, substation: str, read_to: int | None) -> None:
@@ -344,9 +398,26 @@ class OpenJobs:
         if job in self._waiting:
             self._requeued[job] = next(self._numbers)
 
+    def _book(self, booking: Booking, at: float) -> None:
+        self.booked[booking.request.id] = at, booking
+
+    def _book_again(self, booking: Booking, at: float) -> None:
+        """Book a start as the log says, unless the job was sent, or has ended, or it is older."""
+        job = booking.request.id
+        known = self.booked.get(job)
+        is_over = job in self._assigned or job in self._ended
+        if not is_over and (known is None or known[0] <= at):
+            self._book(booking, at)
+
+    def _unbook(self, job: str) -> None:
+        self.booked.pop(job, None)
+
     def _drop(self, job: str) -> None:
         tables: tuple[dict[str, Any], ...]
-        tables = self._waiting, self._assigned, self._replays, self._requeued, self._tenants
+        tables = (
+            self._waiting, self._assigned, self._replays, self._requeued, self._tenants,
+            self.booked,
+        )  # fmt: skip
         for each in tables:
             each.pop(job, None)
 

@@ -13,7 +13,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from grid import topology
-from grid.events import MARKER, SUBSTATIONS, Event, State
+from grid.events import BOOKED, MARKER, REQUEUED, SUBSTATIONS, Event, State
 
 DISPATCHER: Final = "dispatcher"
 API: Final = "api"
@@ -26,7 +26,7 @@ _SUBSTATION_KINDS: Final = frozenset(
     {State.CHARGING, State.COMPLETED, State.EXPIRED, State.CANCELLED}
 )
 _KINDS: Final[Mapping[str, frozenset[str]]] = {
-    DISPATCHER: frozenset({*State, SUBSTATIONS, MARKER}),
+    DISPATCHER: frozenset({*State, SUBSTATIONS, REQUEUED, BOOKED, MARKER}),
     API: frozenset({State.QUEUED, State.CANCELLED, MARKER}),
     OPERATOR: frozenset({State.QUEUED, State.CANCELLED}),
     # From an earlier version: its jobs are read, but what it says of substations no longer holds.

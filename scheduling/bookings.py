@@ -13,12 +13,16 @@ Times are Unix seconds, whoever asks.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from itertools import accumulate
 from math import inf
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from grid.kinds import Booking
+from grid.messages import MAX_UNIX_TIME
 from scheduling.connectors import OVERDUE_SHARE
 from scheduling.order import Requirements
 from scheduling.power_limits import TOLERANCE, usual_seconds
@@ -43,32 +47,49 @@ class Offer(NamedTuple):
     fits: bool
 
 
-@dataclass(slots=True)
 class Room:
     """What one substation has left, at each time to come.
 
     Args:
         state: What is known of it now.
-        bookings: Those there, with the power of each, in kW.
+        bookings: Those there.
         sessions: When sessions and jobs in flight end, as far as that is known.
         clock: The time.
     """
 
-    state: SubstationState
-    bookings: Sequence[tuple[Booking, float]]
-    sessions: list[SessionEnd]
-    clock: float
-    _overdue_end: float = field(init=False)
-    _unknown_end: float = field(init=False)
+    def __init__(
+        self,
+        state: SubstationState,
+        bookings: Iterable[Booking],
+        sessions: Iterable[SessionEnd],
+        clock: float,
+    ) -> None:
+        self._state = state
+        mean = usual_seconds(state.session_seconds)
+        self._overdue_end = clock + OVERDUE_SHARE * mean
+        self._unknown_seconds = UNKNOWN_SESSIONS * mean
+        self._unknown_end = clock + self._unknown_seconds
+        self._clock = clock
+        self._ended = _Steps()  # the sessions
+        self._begun, self._over = _Steps(), _Steps()  # the bookings
+        for session in sessions:
+            self.add_session(session)
+        for booking in bookings:
+            self.add_booking(booking)
 
-    def __post_init__(self) -> None:
-        mean = usual_seconds(self.state.session_seconds)
-        self._overdue_end = self.clock + OVERDUE_SHARE * mean
-        self._unknown_end = self.clock + UNKNOWN_SESSIONS * mean
+    def add_session(self, session: SessionEnd) -> None:
+        """Count a session, or a job in flight."""
+        end = session.at if session.at > self._clock else self._overdue_end
+        self._ended.add(end, session.power_kw)
+
+    def add_booking(self, booking: Booking) -> None:
+        """Count a booking."""
+        self._begun.add(booking.start, booking.request.power_kw)
+        self._over.add(booking.end, booking.request.power_kw)
 
     def length(self, seconds: float) -> float:
         """Return how long a session takes that charges for so long; 0 where nobody said."""
-        return seconds or UNKNOWN_SESSIONS * usual_seconds(self.state.session_seconds)
+        return seconds or self._unknown_seconds
 
     def fits(self, power_kw: float, start: float, end: float) -> bool:
         """Return whether a session of that power leaves all bookings what they need."""
@@ -84,57 +105,81 @@ class Room:
 
     def share_taken(self, at: float) -> float:
         """Return the share of the connectors that are taken at a time."""
-        return self._taken(at) / self.state.places if self.state.places else inf
+        places = self._state.places
+        return self._taken(at) / places if places else inf
 
     def _fits_at(self, at: float, power_kw: float) -> bool:
-        if self._taken(at) + 1 > self.state.places:
+        if self._taken(at) + 1 > self._state.places:
             return False
-        most_kw = self.state.most_kw(at)
+        most_kw = self._state.most_kw(at)
         return most_kw is None or self._drawn_kw(at) + power_kw <= most_kw * TOLERANCE
 
     def _taken(self, at: float) -> int:
         """Return how many connectors sessions and bookings take at a time."""
-        known = sum(self._end(each) > at for each in self.sessions)
+        known = len(self._ended) - self._ended.count(at)
         unknown = self._unknown if self._unknown_end > at else 0
-        return known + unknown + sum(each.start <= at < each.end for each, _ in self.bookings)
+        return known + unknown + self._begun.count(at) - self._over.count(at)
 
     def _drawn_kw(self, at: float) -> float:
         """Return what sessions, bookings and other consumers draw at a time."""
-        state = self.state
-        booked_kw = sum(kw for each, kw in self.bookings if each.start <= at < each.end)
-        ended = [each for each in self.sessions if self._end(each) <= at]
-        if len(ended) == len(self.sessions) and (not self._unknown or self._unknown_end <= at):
+        state = self._state
+        booked_kw = self._begun.power_kw(at) - self._over.power_kw(at)
+        all_ended = self._ended.count(at) == len(self._ended)
+        if all_ended and (not self._unknown or self._unknown_end <= at):
             return state.background_kw + booked_kw
-        ended_kw = sum(each.power_kw for each in ended)
-        return max(state.background_kw, state.power_kw - ended_kw) + booked_kw
+        return max(state.background_kw, state.power_kw - self._ended.power_kw(at)) + booked_kw
 
     @property
     def _unknown(self) -> int:
         """Return of how many sessions and jobs in flight it is not known when they end."""
-        return max(0, round(self.state.load) - len(self.sessions))
-
-    def _end(self, session: SessionEnd) -> float:
-        return session.at if session.at > self.clock else self._overdue_end
+        return max(0, round(self._state.load) - len(self._ended))
 
     def _changes(self, start: float, end: float) -> Iterator[float]:
         """Yield the start, and when more is taken, or less is allowed, until the end."""
         yield start
-        for each, _ in self.bookings:
-            if start < each.start < end:
-                yield each.start
-        limits = self.state.power_limits
-        for step in () if limits is None else limits.steps:
-            if start < step.start < end:
-                yield step.start
+        yield from self._begun.between(start, end)
+        if (limits := self._state.power_limits) is not None:
+            yield from (each.start for each in limits.steps if start < each.start < end)
 
     def _openings(self, earliest: float) -> list[float]:
         """Return ``earliest``, and all times after it at which there may be more left."""
-        times = [self._end(each) for each in self.sessions]
-        times += [each.end for each, _ in self.bookings]
-        times.append(self._unknown_end)
-        if self.state.power_limits is not None:
-            times += [each.start for each in self.state.power_limits.steps]
-        return [earliest, *sorted({each for each in times if each > earliest})]
+        times = {*self._ended.between(earliest, inf), *self._over.between(earliest, inf)}
+        times.add(self._unknown_end)
+        if (limits := self._state.power_limits) is not None:
+            times.update(each.start for each in limits.steps)
+        return [earliest, *sorted(each for each in times if each > earliest)]
+
+
+class _Steps:
+    """Times in their order, and the power that each stands for."""
+
+    def __init__(self) -> None:
+        self._times: list[float] = []
+        self._powers: list[float] = []
+        self._sums: list[float] | None = None  # of the powers up to each; made when asked for
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    def add(self, at: float, power_kw: float) -> None:
+        place = bisect_right(self._times, at)
+        self._times.insert(place, at)
+        self._powers.insert(place, power_kw)
+        self._sums = None
+
+    def count(self, at: float) -> int:
+        """Return how many are not after a time."""
+        return bisect_right(self._times, at)
+
+    def power_kw(self, at: float) -> float:
+        """Return the power of those that are not after a time."""
+        if self._sums is None:
+            self._sums = [0.0, *accumulate(self._powers)]
+        return self._sums[self.count(at)]
+
+    def between(self, start: float, end: float) -> Sequence[float]:
+        """Return the times after ``start`` and before ``end``."""
+        return self._times[bisect_right(self._times, start) : bisect_left(self._times, end)]
 
 
 class Bookings:
@@ -155,12 +200,23 @@ class Bookings:
         clock: float,
     ) -> None:
         self._states, self._clock, self._sessions = states, clock, sessions
-        booked: dict[str, list[tuple[Booking, float]]] = {}
+        self._booked: dict[str, Room] = {}  # the substations where anything is booked
         for each in bookings:
-            booked.setdefault(each.substation, []).append((each, each.request.power_kw))
-        # those that may refuse somebody
-        self._booked = {name: self._room(name, found) for name, found in booked.items()
-                        if name in states}  # fmt: skip
+            self.add(each)
+
+    def add(self, booking: Booking) -> None:
+        """Count a booking; one at a substation that left matters to nobody.
+
+        One that is late begins now.
+        """
+        name, late = booking.substation, self._clock - booking.start
+        if late > 0:
+            booking = replace(booking, start=self._clock, end=booking.end + late)
+        if name in self._states:
+            room = self._booked.get(name)
+            if room is None:
+                room = self._booked[name] = self._room(name)
+            room.add_booking(booking)
 
     def closed_to(self, power_kw: float, seconds: float, *, ahead: bool = False) -> list[str]:
         """Return the substations where a session that begins now would break a promise.
@@ -182,7 +238,7 @@ class Bookings:
     def on_dispatched(self, substation: str, power_kw: float, seconds: float) -> None:
         """Count a job that was dispatched since."""
         if seconds and (room := self._booked.get(substation)) is not None:
-            room.sessions.append(SessionEnd(self._clock + seconds, power_kw))
+            room.add_session(SessionEnd(self._clock + seconds, power_kw))
 
     def offer(self, needs: Requirements, substations: Collection[str]) -> Offer | None:
         """Return the earliest start for a job at one of these substations; None if it has none.
@@ -195,9 +251,9 @@ class Bookings:
         for name in substations:
             if needs.allowed and name not in needs.allowed:
                 continue
-            room = self._booked.get(name) or self._room(name, [])
+            room = self._booked.get(name) or self._room(name)
             start = room.first_start(needs.power_kw, earliest, needs.seconds)
-            if start is None:
+            if start is None or start > MAX_UNIX_TIME:
                 continue
             found = start, room.share_taken(start), name, room
             if best is None or found[:3] < best[:3]:
@@ -209,12 +265,13 @@ class Bookings:
             name, start, start + room.length(needs.seconds), start <= _latest(needs, earliest)
         )
 
-    def _room(self, name: str, booked: Sequence[tuple[Booking, float]]) -> Room:
-        return Room(self._states[name], booked, list(self._sessions.get(name, ())), self._clock)
+    def _room(self, name: str) -> Room:
+        return Room(self._states[name], (), self._sessions.get(name, ()), self._clock)
 
 
 def _latest(needs: Requirements, earliest: float) -> float:
     """Return the latest start that a job can use."""
+    latest = inf if needs.earliest_start == -inf else earliest
     if needs.departs_at < inf:
-        return needs.latest_start
-    return inf if needs.earliest_start == -inf else earliest
+        latest = needs.latest_start
+    return min(latest, needs.waits_until)

@@ -85,7 +85,7 @@ class CandidateTable:
         self.tracker = tracker
         self.reserved: str | None = None  # the substation that is reserved for one job
         self.labels: Mapping[str, Mapping[str, str]] = {}  # of the target file, by substation
-        self._bookings: Bookings | None = None  # None: nothing is booked
+        self.bookings: Bookings | None = None  # as of now; None: nothing is booked
         self._period = period
         self._slow_start = slow_start
         self._limits: LimitTable | None = None  # None: nobody has power limits
@@ -149,24 +149,13 @@ class CandidateTable:
     @property
     def plans_ahead(self) -> bool:
         """Return whether it matters how long a job charges: there are power limits, or bookings."""
-        return self._limits is not None or self._bookings is not None
+        return self._limits is not None or self.bookings is not None
 
-    @property
-    def bookings(self) -> Bookings | None:
-        """Return what is booked as of now; None if nothing is."""
-        return self._bookings
-
-    @bookings.setter
-    def bookings(self, bookings: Bookings | None) -> None:
-        # with each there may be more capacity, and without one there is
-        self._opened = self._opened or bookings is not None or self._bookings is not None
-        self._bookings = bookings
-
-    def dispatch(self, number: int, power_kw: float, seconds: float, now: float) -> None:
-        """Count a job that is sent to a substation; ``seconds`` is how long it charges."""
-        self.tracker.dispatch(self.names[number], now, power_kw)
-        if self._bookings is not None:
-            self._bookings.on_dispatched(self.names[number], power_kw, seconds)
+    def book(self, bookings: Bookings | None) -> None:
+        """Leave to each booking what it needs, as of now; None if there is none."""
+        # with others, and without any, there may be more capacity
+        self._opened = self._opened or bookings is not None or self.bookings is not None
+        self.bookings = bookings
 
     def has_capacity(
         self,
@@ -232,7 +221,7 @@ class CandidateTable:
             states = (self.tracker.substations[self.names[n]] for n in self._limits.numbers)
             alone_kw = np.array([each.background_kw + power_kw for each in states])
             good[self._limits.crossed(alone_kw, seconds, self._clock(now))] = False
-        if self._bookings is not None:
+        if self.bookings is not None:
             good[self._booked(power_kw, seconds, ahead=False)] = False
         if allowed:
             good &= self._is_allowed(allowed)
@@ -292,7 +281,7 @@ class CandidateTable:
 
     def is_booked(self, number: int, power_kw: float, seconds: float) -> bool:
         """Return whether a job would take what is booked at a substation."""
-        return self._bookings is not None and number in self._booked(power_kw, seconds, ahead=False)
+        return self.bookings is not None and number in self._booked(power_kw, seconds, ahead=False)
 
     # how candidates are found
 
@@ -302,15 +291,15 @@ class CandidateTable:
         if self._limits is not None:
             drawn_kw = self._figures.power_kw[self._limits.numbers] + power_kw
             closed = self._limits.crossed(drawn_kw, seconds, self._clock(now))
-        if self._bookings is not None:
+        if self.bookings is not None:
             booked = self._booked(power_kw, seconds, ahead=ahead)
             closed = np.concatenate((closed, np.array(booked, dtype=np.intp)))
         return closed
 
     def _booked(self, power_kw: float, seconds: float, *, ahead: bool) -> list[int]:
-        if self._bookings is None:
+        if self.bookings is None:
             return []
-        closed = self._bookings.closed_to(power_kw, seconds, ahead=ahead)
+        closed = self.bookings.closed_to(power_kw, seconds, ahead=ahead)
         return [self._numbers[name] for name in closed if name in self._numbers]
 
     def _after(self, power_kw: float, current: NDArray[np.bool_] | None, *, ahead: bool) -> Array:

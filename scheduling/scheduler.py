@@ -202,8 +202,10 @@ class Scheduler(Generic[W]):
             raise ValueError(f"{self._policy.name} picked {pick.number}, which is no candidate")
         explainer = self._explainer
         why = {} if explainer is None else explainer.explanation(pick, found, needs, now)
-        substation = found.name(pick.number)
-        self._table.dispatch(pick.number, needs.power_kw, needs.seconds, now)
+        substation, table = found.names[pick.number], self._table
+        table.tracker.dispatch(substation, now, needs.power_kw)
+        if table.bookings is not None:
+            table.bookings.on_dispatched(substation, needs.power_kw, needs.seconds)
         assignment = Assignment(job, substation, why)
         return _with_note(assignment, note) if note else assignment
 

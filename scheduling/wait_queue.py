@@ -76,6 +76,7 @@ class WaitQueue(Generic[W]):
         self._numbers = count()
         self._later: list[W] = []  # those that have no turn yet
         self._opens_at = inf  # when the first of these may begin
+        self._admitted_at = -inf
         self._departing = 0  # how many have a departure
         self._next_expiry = inf  # or earlier: a job that was removed may have been that one
         self._free_at: Sequence[float] = ()
@@ -105,29 +106,11 @@ class WaitQueue(Generic[W]):
         needs = job.requirements
         if needs.departs_at < self._next_expiry or needs.waits_until < self._next_expiry:
             self._next_expiry = needs.expires_at
-        if needs.reserve or needs.earliest_start > -inf:
+        if needs.reserve or needs.earliest_start > self._admitted_at:
             self._later.append(job)
             if not needs.reserve:
                 self._opens_at = min(self._opens_at, needs.earliest_start)
-        else:
-            self._enter(job)
-
-    def admit(self, now: float) -> None:
-        """Give a turn to the jobs that may begin by now, in Unix seconds."""
-        if now < self._opens_at:
             return
-        waiting, self._later, self._opens_at = self._later, [], inf
-        for job in waiting:
-            needs = job.requirements
-            if not needs.reserve and needs.earliest_start <= now:
-                self._enter(job)
-                continue
-            self._later.append(job)
-            if not needs.reserve:
-                self._opens_at = min(self._opens_at, needs.earliest_start)
-
-    def _enter(self, job: W) -> None:
-        needs = job.requirements
         if needs.departs_at < inf:
             self._departing += 1
         self._changes += 1
@@ -146,6 +129,14 @@ class WaitQueue(Generic[W]):
             self._entries.append(entry)
         else:
             insort(self._entries, entry)
+
+    def admit(self, now: float) -> None:
+        """Let the jobs have a turn that may begin by now, in Unix seconds."""
+        self._admitted_at = now
+        if now >= self._opens_at:
+            waiting, self._later, self._opens_at = self._later, [], inf
+            for job in waiting:
+                self.add(job)
 
     def is_due(self, now: float) -> bool:
         """Return whether the jobs are to be arranged anew; ``now`` is in Unix seconds."""
