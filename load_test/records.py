@@ -57,7 +57,8 @@ class Job:
     """A job as the event log has it; times are Unix seconds, None if it did not happen.
 
     ``ended`` is when it reached a state that ends it, ``expected`` when one that waits is
-    expected to begin. ``eligible`` is empty if any substation will do. ``requested_kwh``,
+    expected to begin. ``queued`` is since when it waits: its request, or its earliest start.
+    ``eligible`` is empty if any substation will do. ``requested_kwh``,
     ``power_kw``, ``departs``, ``priority``, ``max_wait`` (seconds) and ``tenant`` are what the
     request said; ``delivered_kwh`` is what its session has delivered, as the substation says.
     """
@@ -109,6 +110,11 @@ class Job:
         return took * max(1.0, wanted / got)
 
 
+def _waits_from(queued: float | None, request: Mapping[str, Any]) -> float | None:
+    earliest = _unix_or_none(request.get("earliest_start"))
+    return queued if queued is None or earliest is None else max(queued, earliest)
+
+
 def job(value: Mapping[str, Any]) -> Job:
     """Read a job from the api's JSON object.
 
@@ -121,7 +127,7 @@ def job(value: Mapping[str, Any]) -> Job:
             id=value["id"],
             status=State(value["status"]),
             substation=value["substation"],
-            queued=times.get(State.QUEUED, request.get("requested_at")),
+            queued=_waits_from(times.get(State.QUEUED, request.get("requested_at")), request),
             assigned=times.get(State.ASSIGNED),
             charging=times.get(State.CHARGING),
             ended=min((times[state] for state in ENDED if state in times), default=None),

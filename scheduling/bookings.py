@@ -262,16 +262,17 @@ class Bookings:
             return None
         start, _, name, room = best
         return Offer(
-            name, start, start + room.length(needs.seconds), start <= _latest(needs, earliest)
+            name, start, start + room.length(needs.seconds), _can_use(needs, start, earliest)
         )
 
     def _room(self, name: str) -> Room:
         return Room(self._states[name], (), self._sessions.get(name, ()), self._clock)
 
 
-def _latest(needs: Requirements, earliest: float) -> float:
-    """Return the latest start that a job can use."""
-    latest = inf if needs.earliest_start == -inf else earliest
+def _can_use(needs: Requirements, start: float, earliest: float) -> bool:
+    """Return whether a job can use a start, of those from ``earliest`` on."""
+    if start >= needs.expires_at:
+        return False
     if needs.departs_at < inf:
-        latest = needs.latest_start
-    return min(latest, needs.waits_until)
+        return start <= needs.latest_start
+    return needs.earliest_start == -inf or start == earliest

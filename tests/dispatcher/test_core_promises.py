@@ -13,7 +13,7 @@ from grid.controls import Availability, Control
 from grid.events import BOOKED, Event, State
 from grid.kinds import Promise
 from grid.messages import ChargeRequest
-from tests.dispatcher.harness import AT, Harness, confirming
+from tests.dispatcher.harness import AT, SUBSTATIONS, Harness, confirming
 from tests.fake_broker import turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -100,6 +100,27 @@ async def test_core_leaves_other_connectors_to_others() -> None:
     """One of two is booked."""
     harness = harness_of("s1", connectors=2)
     await reserve(harness, "booked", HOUR)
+    await bring(harness, "one", requested_energy_kwh=10 * KWH)
+    await bring(harness, "two", requested_energy_kwh=10 * KWH)
+    assert harness.routed() == ["one"]
+
+
+async def test_core_leaves_a_booked_connector_in_one_pass_over_several_jobs() -> None:
+    """The first that is sent counts for those behind it."""
+    harness = harness_of("s1", connectors=2)
+    await reserve(harness, "booked", HOUR)
+    for job in ("one", "two"):
+        request = ChargeRequest(job, AT - 1, requested_energy_kwh=10 * KWH)
+        harness.queue.bring(request.encode(), job)
+    await turns()
+    assert harness.routed() == ["one"]
+
+
+async def test_core_counts_a_job_on_its_way_for_as_long_as_it_charges() -> None:
+    """Its substation's queue has not confirmed it, nor does the log tell of it."""
+    harness = harness_of("s1", connectors=2)
+    await reserve(harness, "booked", HOUR)
+    del harness.publisher.automatic[SUBSTATIONS]
     await bring(harness, "one", requested_energy_kwh=10 * KWH)
     await bring(harness, "two", requested_energy_kwh=10 * KWH)
     assert harness.routed() == ["one"]

@@ -59,6 +59,18 @@ def test_wait_figures_are_none_where_unknown() -> None:
     assert Waits(2, None).above is None
 
 
+def test_job_waits_from_its_earliest_start() -> None:
+    """It was requested an hour before."""
+    times = {
+        "queued": "2026-01-01T00:00:00Z",
+        "charging": "2026-01-01T01:00:02Z",
+        "completed": "2026-01-01T01:00:05Z",
+    }
+    request = {"earliest_start": "2026-01-01T01:00:00Z"}
+    value = {"id": "a", "status": "completed", "substation": "s1", "duplicates": 0}
+    assert beside_ideal(OWN, [job({**value, "times": times, "request": request})], 1).mean == 2
+
+
 def test_waits_have_microsecond_resolution() -> None:
     """A wait of a few microseconds is seen, as the api writes its times."""
     times = {
