@@ -19,8 +19,8 @@ from scheduling.policies import LeastLoaded
 from tests.examples import examples
 
 POWER_KW = 7.0
-DUE_AFTER = 100.0
-LONGEST = 40.0
+DUE_AFTER = 20.0
+LONGEST = 20.0
 
 
 class Job(NamedTuple):
@@ -31,11 +31,9 @@ class Job(NamedTuple):
     stays: float | None
 
 
-JOBS = st.lists(
-    st.builds(Job, st.floats(0, 15), st.floats(1, LONGEST), st.none() | st.floats(1, 200)),
-    min_size=1,
-    max_size=40,
-)
+STAYING = st.builds(Job, st.floats(0, 5), st.floats(1, LONGEST), st.none())
+LEAVING = st.builds(Job, st.floats(0, 10), st.floats(1, LONGEST), st.floats(1, 100))
+JOBS = st.lists(STAYING | LEAVING | LEAVING | LEAVING, min_size=1, max_size=40)
 ORDERS: list[type[FifoOrder | LaxityOrder | DeadlineOrder]] = [
     FifoOrder,
     LaxityOrder,
