@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from api.forecast import Forecast
-from api.jobs.job import MAX_FURTHER_COMPLETIONS, Job
+from api.jobs.job import MAX_FURTHER_COMPLETIONS, Booked, Job
 from api.jobs.projection import Projection
 from api.last_heard import LastHeard
 from api.readiness import Readiness
@@ -35,6 +35,7 @@ EXAMPLE: Final = {
     },
     "duplicates": 0,
     "request": {"vehicle_id": "bus 12", "requested_energy_kwh": 80.0, "priority": 0},
+    "reservation": None,
     "reason": None,
     "place": None,
     "expected_start": None,
@@ -74,6 +75,26 @@ class ChargeFields(TypedDict, total=False):
     eligible_substations: list[str]
     tenant: str
     max_wait_seconds: float
+    earliest_start: datetime
+    reserve: bool
+
+
+class Reservation(TypedDict):
+    """What a job that asked for a start was told last."""
+
+    granted: Annotated[
+        bool,
+        Field(
+            description="Whether the start is promised; else the job ends as expired, and this is "
+            "the nearest start that was free."
+        ),
+    ]
+    substation: Annotated[
+        str | None, Field(description="Where it begins; null if there was no start at all.")
+    ]
+    start: Annotated[
+        datetime | None, Field(description="When it begins; null if there was no start at all.")
+    ]
 
 
 class Details(TypedDict):
@@ -157,6 +178,14 @@ class Charge(TypedDict):
         ),
     ]
     request: ChargeFields
+    reservation: Annotated[
+        Reservation | None,
+        Field(
+            description="The start that it is promised, also once it has begun or ended, or why it "
+            "is refused; null if it asked for none, or has no answer yet. A promise may be "
+            "replaced by another one."
+        ),
+    ]
     reason: Annotated[
         str | None,
         Field(
@@ -167,18 +196,20 @@ class Charge(TypedDict):
     expected_start: Annotated[
         datetime | None,
         Field(
-            description="When a job that waits will probably begin to charge; null if it does not "
-            "wait, or nobody can say, or that is not known yet."
+            description="When a job that waits will probably begin to charge: a promised start is "
+            "that; null if it does not wait, or nobody can say, or that is not known yet."
         ),
     ]
-    expected_start_basis: Annotated[str | None, Field(description="How that was estimated.")]
+    expected_start_basis: Annotated[
+        str | None, Field(description="How that was estimated, or `promised`.")
+    ]
     place: Annotated[
         int | None,
         Field(
             description="Its place among the jobs that wait, from 1, by priority, latest start "
             "and age, of tenants in turn, and last of its priority if it cannot be ready any more; "
-            "null if it does not wait, or that is not known yet, or so many wait that their order "
-            "is not kept."
+            "null if it does not wait, or may not begin yet, or reserves a start, or that is not "
+            "known yet, or so many wait that their order is not kept."
         ),
     ]
     will_be_ready: Annotated[
@@ -233,6 +264,7 @@ class Wait(NamedTuple):
     readiness: Readiness | None = None
 
 
+PROMISED: Final = "promised"  # the basis of a start that is expected
 NO_WAIT: Final = Wait(None, None, None)
 _UNDER_WAY: Final = frozenset({State.ASSIGNED, State.CHARGING})
 _DECISION: Final = TypeAdapter(Decision)
@@ -250,18 +282,52 @@ def wait_of(job: Job, projection: Projection, now: float, heard: LastHeard) -> W
             return NO_WAIT
         begins_at = job.times.get(State.CHARGING, now)
         return Wait(None, None, None, projection.readiness(request, begins_at, now, heard))
-    reason = projection.substations.reason_to_wait(request, heard)
-    place, forecast = projection.place(job, now), None
-    if place is not None and projection.substations.kept_for(request) is None:
-        forecast = projection.forecaster(request, now, heard).start(place)
+    reason = _reason_to_wait(job, request, projection, now, heard)
+    turn = projection.place_in_turn(job, now)
+    place = turn if projection.has_turn(job) else None
+    forecast = _forecast(job, turn, projection, now, heard)
     if forecast is not None:
         ready = projection.readiness(request, forecast.at, now, heard)
     else:
-        opens_at = projection.substations.opens_at(request, now)
+        opens_at = max(projection.substations.opens_at(request, now), job.may_begin_at)
         ready = projection.readiness(request, opens_at, now, heard)
         if ready is not None and ready.will_be_ready:
             ready = None  # if it begins in time, but nobody can say when it begins
     return Wait(reason, place, forecast, ready)
+
+
+def _reason_to_wait(
+    job: Job, request: Mapping[str, Any], projection: Projection, now: float, heard: LastHeard
+) -> str:
+    """Return why a job waits; once it may begin, a dispatcher that is silent comes first."""
+    substations, begins_at = projection.substations, job.may_begin_at
+    silence = substations.silence(heard)
+    if (promise := job.promise) is not None and (now < begins_at or silence is None):
+        again = f" ({promise.reason})" if promise.reason else ""
+        return f"its start at {promise.substation} is promised for {_second(begins_at)}{again}"
+    if request.get("reserve") is True and silence is None:
+        return "it is not known yet whether it has the start that it asked for"
+    if now < begins_at:
+        return f"it is not to begin before {_second(begins_at)}"
+    return substations.reason_to_wait(request, heard)
+
+
+def _forecast(
+    job: Job, place: int | None, projection: Projection, now: float, heard: LastHeard
+) -> Forecast | None:
+    """Return when a job that waits will probably begin; None if nobody can say.
+
+    ``place`` is that which it has, or would have if it might begin now.
+    """
+    if (promise := job.promise) is not None:
+        return Forecast(promise.start, PROMISED)
+    request = job.request
+    if place is None or request.get("reserve") is True:
+        return None
+    if projection.substations.kept_for(request) is not None:
+        return None
+    found = projection.forecaster(request, now, heard).start(place)
+    return None if found is None else Forecast(max(found.at, job.may_begin_at), found.how)
 
 
 def charge(job: Job, wait: Wait = NO_WAIT) -> Charge:
@@ -292,6 +358,7 @@ def listed(job: Job, wait: Wait = NO_WAIT) -> Charge:
         "times": {state: moment(at) for state, at in times.items()},  # type: ignore[typeddict-item]
         "duplicates": job.duplicates,
         "request": request_fields(request),
+        "reservation": _reservation(job.booked),
         "reason": wait.reason or reason,
         "place": wait.place,
         "expected_start": None if forecast is None else moment(forecast.at),
@@ -321,9 +388,23 @@ def request_fields(fields: Mapping[str, Any]) -> ChargeFields:
         value = fields.get(name)
         if value is not None and is_right(value):
             found[name] = value
-    if (leaves := found.get("departure_time")) is not None:
-        found["departure_time"] = moment(leaves)
+    for name in ("departure_time", "earliest_start"):
+        if (at := found.get(name)) is not None:
+            found[name] = moment(at)
     return found  # type: ignore[return-value]  # checked field by field
+
+
+def _reservation(booked: Booked | None) -> Reservation | None:
+    if booked is None:
+        return None
+    where = booked.substation or None
+    start = None if where is None else moment(booked.start)
+    return {"granted": booked.granted, "substation": where, "start": start}
+
+
+def _second(at: float) -> str:
+    """Return a time to the second, as it stands in a sentence."""
+    return moment(at).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _power_kw(job: Job, request: Mapping[str, Any], times: Mapping[State, float]) -> float | None:
@@ -387,4 +468,6 @@ _IS_RIGHT: Final[Mapping[str, Callable[[object], bool]]] = {
     "eligible_substations": _are_texts,
     "tenant": lambda value: isinstance(value, str),
     "max_wait_seconds": _is_number,
+    "earliest_start": is_time,
+    "reserve": lambda value: type(value) is bool,
 }

@@ -27,6 +27,8 @@ COLUMNS: Final = (
     "eligible_substations",
     "tenant",
     "max_wait_seconds",
+    "earliest_start",
+    "reserve",
     "place",
     "expected_start",
     "reason",
@@ -54,6 +56,8 @@ def _row(charge: Charge) -> Iterable[object]:
 def _cell(value: object) -> object:
     if hasattr(value, "isoformat"):
         return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, str) and value.startswith(_FORMULA):
         return f"'{value}"
     return value

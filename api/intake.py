@@ -239,6 +239,10 @@ class Intake:
         if leaves is not None and leaves.timestamp() <= now:
             problem = f"must be in the future, got {leaves.isoformat()}"
             raise InvalidField(f"{where}departure_time", problem)
+        earliest = charge_in.earliest_start
+        if leaves is not None and earliest is not None and earliest >= leaves:
+            before = f"must be before the departure_time, {leaves.isoformat()}"
+            raise InvalidField(f"{where}earliest_start", f"{before}, got {earliest.isoformat()}")
         allowed = charge_in.eligible_substations or ()
         power_kw = charge_in.requested_power_kw or DEFAULT_POWER_KW
         never = self._reason_never(allowed, power_kw)

@@ -38,7 +38,7 @@ class Metrics:
         )
         self.charging_seconds = Histogram(
             "api_request_to_charging_seconds",
-            "Time from a request, or its last replay, to the start of its session",
+            "Time from a request, its last replay or the start that it asked for, to its session",
             buckets=WAIT_BUCKETS,
             registry=registry,
         )
@@ -114,7 +114,7 @@ class LogCollector(Collector):
         )
         yield GaugeMetricFamily(
             "api_oldest_waiting_request_seconds",
-            "Age of the request that waits longest for its substation; 0 if none waits",
+            "How long the request waits that waits longest for its substation; 0 if none waits",
             self._feed.oldest_wait(now),
         )
         yield GaugeMetricFamily(

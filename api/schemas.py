@@ -34,6 +34,7 @@ MOMENT_PATTERN: Final = (
 )
 _MOMENT: Final = re.compile(MOMENT_PATTERN)
 _DIGITS: Final = re.compile(r"[0-9]+")
+FIRST_TIME: Final = 1.0  # Unix seconds: a request has no time before
 # a text, not a list: generators of clients write lists in several ways
 STATUS_PATTERN: Final = "^({0})(,({0}))*$".format("|".join(State))
 _STATUSES: Final = re.compile(STATUS_PATTERN)
@@ -78,6 +79,7 @@ Power = Annotated[float, Field(gt=0, le=messages.MAX_POWER_KW, strict=True)]
 WHOLE: Final = BeforeValidator(_whole)
 Priority = Annotated[int, Field(ge=0, le=messages.MAX_PRIORITY, strict=True), WHOLE]
 MaxWait = Annotated[float, Field(gt=0, le=messages.MAX_WAIT_SECONDS, strict=True)]
+Reserve = Annotated[bool, Field(strict=True)]
 Tenant = Annotated[str, Field(pattern=messages.ID_PATTERN)]
 SubstationId = Annotated[str, Field(pattern=messages.SUBSTATION_PATTERN)]
 SubstationIds = Annotated[list[SubstationId], Field(min_length=1, max_length=messages.MAX_ELIGIBLE)]
@@ -142,7 +144,20 @@ class ChargeIn(Strict):
     max_wait_seconds: MaxWait | None = Field(
         default=None,
         description="The job ends as expired if it has not begun so many seconds after its "
-        "request.",
+        "request, or its earliest start.",
+    )
+    earliest_start: Moment | None = Field(
+        default=None,
+        description="When its session may begin at the earliest, with its offset from UTC (RFC "
+        "3339): before the departure, and before the year 10000 in UTC. In the past it means now.",
+    )
+    # null, not false: a generated client takes a field that has a default for one that is required
+    reserve: Reserve | None = Field(
+        default=None,
+        description="Whether a start is to be promised to it, for which a connector and the power "
+        "are kept free. With a departure, any start will do by which it is done in time; with an "
+        "earliest start alone, exactly that; with neither, the first there is. If there is none, "
+        "the job ends as expired, and its `reservation` is the nearest start that was free.",
     )
 
     def request(self, id: str, requested_at: float, tenant: str | None) -> ChargeRequest:
@@ -150,7 +165,7 @@ class ChargeIn(Strict):
 
         Raise ``InvalidField`` if a value is wrong.
         """
-        leaves = self.departure_time
+        leaves, earliest = self.departure_time, self.earliest_start
         return ChargeRequest(
             id=id,
             requested_at=requested_at,
@@ -162,6 +177,8 @@ class ChargeIn(Strict):
             eligible_substations=tuple(self.eligible_substations or ()),
             tenant=tenant,
             max_wait_seconds=self.max_wait_seconds,
+            earliest_start=None if earliest is None else max(FIRST_TIME, earliest.timestamp()),
+            reserve=bool(self.reserve),
         )
 
 

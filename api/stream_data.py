@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final, NotRequired
+from typing import Annotated, Any, Final, Literal, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -37,7 +37,13 @@ class JobChange(TypedDict):
 
     id: str
     status: State
-    event: Annotated[State, Field(description="The state that it entered.")]
+    event: Annotated[
+        State | Literal["booked"],
+        Field(
+            description="The state that it entered; `booked`: it was promised a start, or refused "
+            "one, which `reservation` of the job says."
+        ),
+    ]
     at: datetime
     substation: Annotated[
         str | None, Field(description="The job's, as in a list: where it charges, or was sent.")
@@ -46,7 +52,10 @@ class JobChange(TypedDict):
     vehicle_id: str | None
     reason: Annotated[
         str | None,
-        Field(description="Why it ended otherwise than completed, or was replayed."),
+        Field(
+            description="Why it ended otherwise than completed, or was replayed, or is promised "
+            "another start than before."
+        ),
     ]
 
 
@@ -110,10 +119,19 @@ class StreamStatus(TypedDict):
     counts: Annotated[dict[State, int], Field(description="Jobs that are known, by state.")]
     rates: StreamRates
     second: StreamSecond | None
-    waiting: Annotated[int, Field(description="Jobs that wait for their substation.")]
+    waiting: Annotated[
+        int,
+        Field(
+            description="Jobs that wait for their substation, without those that may begin only "
+            "later."
+        ),
+    ]
     oldest_at: Annotated[
         float | None,
-        Field(description="When the one that waits longest was requested, in Unix seconds."),
+        Field(
+            description="Since when the one waits that waits longest, in Unix seconds: its "
+            "request, its last replay, or the start that it asked for."
+        ),
     ]
     last_minute: Annotated[
         dict[str, tuple[int, int]],

@@ -104,11 +104,12 @@ class _Fields(Struct, frozen=True, gc=False, omit_defaults=True):
 class Event(_Fields, frozen=True):
     """One thing that happened, at ``at`` (Unix seconds).
 
-    ``kind`` is a ``State`` of the job ``job``, or one of the kinds above. ``attempt`` counts
-    the job's deliveries, from 1. ``counts`` are the substation's own, just after the event.
-    ``energy_kwh`` is what a session delivered that has ended; ``ends_at`` is when one that begins
-    is planned to end, in Unix seconds; 0 is unknown. ``detail`` is the request if a job is queued,
-    and the decision if it is assigned. Only ``decode`` checks the values.
+    ``kind`` is a ``State`` of the job ``job``, or one of ``SUBSTATIONS``, ``REQUEUED``, ``BOOKED``
+    and ``MARKER``. ``attempt`` counts the job's deliveries, from 1. ``counts`` are the substation's
+    own, just after the event. ``energy_kwh`` is what a session delivered that has ended;
+    ``ends_at`` is when one that begins is planned to end, in Unix seconds; 0 is unknown. ``detail``
+    is the request if a job is queued, the decision if it is assigned, and the promise, with the
+    request, if it is booked. Only ``decode`` checks the values.
     """
 
     detail: Mapping[str, Any] = msgspec.field(default_factory=dict)

@@ -209,6 +209,14 @@ def booking_in(event: Event) -> Booking | None:
     return Booking(request, promise.substation, promise.start, max(promise.start, event.ends_at))
 
 
+def told(job: str, at: float, promise: Promise, reason: str = "") -> Event:
+    """Return a booked event that tells a client this, without the request."""
+    detail: dict[str, Any] = {_GRANTED: promise.granted}
+    if promise.substation:
+        detail[_START] = promise.start
+    return Event(BOOKED, at, job, promise.substation, reason=reason, detail=detail)
+
+
 def promise_in(event: Event) -> Promise | None:
     """Return what a booked event tells a client; None if it is malformed."""
     granted, start = event.detail.get(_GRANTED), event.detail.get(_START)

@@ -30,6 +30,7 @@ _CONNECT_SECONDS: Final = 10.0
 _DECISION_SECONDS: Final = 1.0  # as long as the api itself waits for a decision
 _LOOK_AGAIN_SECONDS: Final = 0.05
 _LIST: Final = "eligible_substations"
+_TIMES: Final = ("departure_time", "earliest_start")
 _AGAIN: Final = (TryAgain, BrokerUnavailable)
 _backoff: Final = wait_random_exponential(multiplier=0.1, max=5)
 
@@ -108,10 +109,9 @@ class ApiPublisher:
 
     async def once(self, job: str, body: Mapping[str, Any]) -> Accepted:  # noqa: ARG002  # the api chooses the id
         """Send one request, once; see ``Publisher``."""
-        departs = body.get("departure_time")
-        if departs is not None:
-            body = {**body, "departure_time": datetime.fromtimestamp(departs, UTC).isoformat()}
-        return await self.api.charge(body, wait=self.wait)
+        known = {name: body[name] for name in _TIMES if body.get(name) is not None}
+        times = {name: datetime.fromtimestamp(at, UTC).isoformat() for name, at in known.items()}
+        return await self.api.charge({**body, **times}, wait=self.wait)
 
 
 @dataclass(frozen=True)

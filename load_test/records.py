@@ -56,9 +56,9 @@ class Answer:
 class Job:
     """A job as the event log has it; times are Unix seconds, None if it did not happen.
 
-    ``ended`` is when it reached a state that ends it, ``expected`` when one that waits is
-    expected to begin. ``queued`` is since when it waits: its request, or its earliest start.
-    ``eligible`` is empty if any substation will do. ``requested_kwh``,
+    ``queued`` is since when it waits: its request, or the start that it asked for, unless it ended
+    before that. ``ended`` is when it reached a state that ends it, ``expected`` when one that waits
+    is expected to begin. ``eligible`` is empty if any substation will do. ``requested_kwh``,
     ``power_kw``, ``departs``, ``priority``, ``max_wait`` (seconds) and ``tenant`` are what the
     request said; ``delivered_kwh`` is what its session has delivered, as the substation says.
     """
@@ -110,11 +110,6 @@ class Job:
         return took * max(1.0, wanted / got)
 
 
-def _waits_from(queued: float | None, request: Mapping[str, Any]) -> float | None:
-    earliest = _unix_or_none(request.get("earliest_start"))
-    return queued if queued is None or earliest is None else max(queued, earliest)
-
-
 def job(value: Mapping[str, Any]) -> Job:
     """Read a job from the api's JSON object.
 
@@ -123,14 +118,16 @@ def job(value: Mapping[str, Any]) -> Job:
     try:
         times = {state: _unix(text) for state, text in value["times"].items() if text is not None}
         request = value.get("request") or {}
+        queued = times.get(State.QUEUED, request.get("requested_at"))
+        ended = min((times[state] for state in ENDED if state in times), default=None)
         return Job(
             id=value["id"],
             status=State(value["status"]),
             substation=value["substation"],
-            queued=_waits_from(times.get(State.QUEUED, request.get("requested_at")), request),
+            queued=_waits_since(queued, ended, value),
             assigned=times.get(State.ASSIGNED),
             charging=times.get(State.CHARGING),
-            ended=min((times[state] for state in ENDED if state in times), default=None),
+            ended=ended,
             duplicates=value["duplicates"],
             eligible=tuple(request.get("eligible_substations") or ()),
             expected=_unix_or_none(value.get("expected_start")),
@@ -156,6 +153,21 @@ def decision(value: Mapping[str, Any]) -> tuple[str | None, dict[str, float]]:
         return value["substation"], {one["substation"]: one["load"] for one in candidates}
     except (KeyError, TypeError, AttributeError) as error:
         raise UnexpectedAnswer(f"not a job: {shown(value)}: {error!r}") from error
+
+
+def _waits_since(
+    queued: float | None, ended: float | None, value: Mapping[str, Any]
+) -> float | None:
+    """Return since when a job waits that was queued then: not before it may begin."""
+    reservation = value.get("reservation") or {}
+    starts = [(value.get("request") or {}).get("earliest_start")]
+    if reservation.get("granted"):
+        starts.append(reservation.get("start"))
+    known = [_unix(each) for each in starts if each is not None]
+    if queued is None or not known:
+        return queued
+    since = max(queued, *known)
+    return queued if ended is not None and ended < since else since
 
 
 def _unix_or_none(text: str | None) -> float | None:

@@ -195,10 +195,14 @@ class EventLog:
                     job.assigned = after
 
     async def decided(self, job: Job, seconds: float) -> Job:
-        """Wait until a job is sent to a substation, or has ended; at most so many seconds.
+        """Wait until a job is sent to a substation, or promised a start, or has ended.
 
+        At most so many seconds: not at all if it may begin only after them, and reserves no start.
         Return the job as it is then: it may have been packed in the meantime.
         """
+        is_later = job.may_begin_at > self._clock() + seconds
+        if is_later and job.request.get("reserve") is not True:
+            return job
         return await self.until(job, _decided, seconds)
 
     async def until(self, job: Job, holds: Callable[[Job], bool], seconds: float) -> Job:
@@ -278,5 +282,5 @@ def _packed(assigned: Sequence[Assignment]) -> list[Assignment]:
 
 
 def _decided(job: Job) -> bool:
-    """Return whether the decision on a job is known, or that it has ended."""
-    return job.decided or job.status in ENDED
+    """Return whether the decision on a job is known, or its start, or that it has ended."""
+    return job.decided or job.promise is not None or job.status in ENDED

@@ -187,7 +187,7 @@ class Feed:
                 now - max(0.0, at - heard_at), now - max(0.0, at - known.at), has_left=known.is_last
             )
         self._forgotten = self._at = self._offset()
-        self._figures.begin(self._projection.after(None, State.QUEUED))
+        self._figures.begin(self._projection.after(None, State.QUEUED), self._clock())
 
     @property
     def last_heard(self) -> LastHeard:

@@ -56,25 +56,33 @@ class Figures:
     def __init__(self) -> None:
         # by job, since when it waits, the oldest first; infinite where that is not known
         self._waiting: dict[str, float] = {}
+        self._later: dict[str, float] = {}  # by job, when it may begin: until then it does not wait
+        self._next_at = inf  # or earlier: when the first of these may
         self._second = _Second()
         self._seconds: deque[_Second] = deque(maxlen=MINUTE)
         self._last_minute: tuple[Counter[str], Counter[str]] = Counter(), Counter()
         self.history: deque[Sample] = deque(maxlen=HISTORY_SECONDS)
 
-    def begin(self, waiting: Iterable[Job]) -> None:
-        """Begin with all jobs that wait, whatever was applied before."""
-        since = [(job.id, _or_last(job.waits_since)) for job in waiting]
-        self._waiting = dict(sorted(since, key=itemgetter(1)))
+    def begin(self, waiting: Iterable[Job], now: float) -> None:
+        """Begin with all jobs that wait ``now`` (Unix seconds), whatever was applied before."""
+        self._later, self._next_at, since = {}, inf, {}
+        for job in waiting:
+            if job.may_begin_at > now:
+                self._add_later(job)
+            else:
+                since[job.id] = _or_last(job.waits_since)
+        self._waiting = dict(sorted(since.items(), key=itemgetter(1)))
 
     def apply(self, applied: Applied) -> None:
         """Count an event."""
         second, kind, job, before = self._second, applied.kind, applied.job, applied.before
         status, substation = job.status, applied.event.substation
-        if status is not before:
-            if status is QUEUED:
-                self._waiting[job.id] = _or_last(job.waits_since)
-            elif before is QUEUED:
-                self._waiting.pop(job.id, None)
+        if status is QUEUED:
+            if status is not before or kind is None or not applied.had_request:
+                self._add(job, applied.at)
+        elif before is QUEUED:
+            self._waiting.pop(job.id, None)
+            self._later.pop(job.id, None)
         if not applied.had_request and job.queued is not None:
             second.accepted += 1
         if kind is ASSIGNED:
@@ -87,8 +95,32 @@ class Figures:
             if since is not None:
                 second.waits.append(max(0.0, applied.at - since))
 
+    def _add(self, job: Job, now: float) -> None:
+        """Add a job that waits, or will, instead of what was known of it."""
+        self._waiting.pop(job.id, None)
+        self._later.pop(job.id, None)
+        if job.may_begin_at > now:
+            self._add_later(job)
+        else:
+            self._waiting[job.id] = _or_last(job.waits_since)
+
+    def _add_later(self, job: Job) -> None:
+        self._later[job.id] = job.may_begin_at
+        self._next_at = min(self._next_at, job.may_begin_at)
+
+    def _admit(self, now: float) -> None:
+        """Count those that may begin by now as waiting from then on."""
+        if now < self._next_at:
+            return
+        begun = [(job, at) for job, at in self._later.items() if at <= now]
+        for job, at in sorted(begun, key=itemgetter(1)):
+            del self._later[job]
+            self._waiting[job] = at
+        self._next_at = min(self._later.values(), default=inf)
+
     def end_second(self, at: float, rows: Iterable[Mapping[str, Any]]) -> None:
         """End a second at ``at`` (Unix seconds), with the substations as they are now."""
+        self._admit(at)
         if len(self._seconds) == MINUTE:
             self._add_to_minute(self._seconds[0], -1)
         self._seconds.append(self._second)
@@ -119,7 +151,7 @@ class Figures:
 
     @property
     def waiting(self) -> int:
-        """Return how many jobs wait for their substation."""
+        """Return how many jobs wait for their substation: not those that may begin only later."""
         return len(self._waiting)
 
     @property

@@ -17,7 +17,8 @@ from msgspec.structs import replace
 
 from grid import kinds, wire
 from grid.detail import Detail
-from grid.events import ASIDE, ASSIGNED, CHARGING, COMPLETED, FINAL, QUEUED, Event, State
+from grid.events import ASIDE, ASSIGNED, CHARGING, COMPLETED, FINAL, QUEUED, Event, State, is_time
+from grid.kinds import Promise
 
 MAX_UNPACKED_RECORD: Final = 256  # bytes: a smaller decision is not worth packing
 # per job: a substation that lies about its sessions may write any number of them into the log
@@ -39,6 +40,20 @@ class Visit(Struct, frozen=True, order=True, gc=False):
     reason: str
     replays: int = 0
     energy_kwh: float = 0.0
+
+
+class Booked(Struct, frozen=True, order=True, gc=False):
+    """What a job that asked for a start was told at ``at``: that it has one, or the nearest one.
+
+    Times are Unix seconds. ``substation`` is empty if it could begin nowhere; ``reason`` is why its
+    start is another than it was told before.
+    """
+
+    at: float
+    granted: bool
+    start: float
+    substation: str
+    reason: str
 
 
 class Assignment(Struct, frozen=True, order=True, gc=False):
@@ -79,11 +94,11 @@ def ends_of(ended: Ended) -> dict[State, Visit]:
 class Job:
     """One job as far as the log describes it.
 
-    All of it follows from ``queued``, the latest ``assigned`` and ``charging`` (a job may be sent
-    and charged more than once), the first of each of the ``ends``, and the further completions, up
-    to ``MAX_FURTHER_COMPLETIONS``. What was before the latest of its ``replays`` no longer counts.
-    ``status`` is stored, since jobs are counted by it; the rest is computed on demand, since the
-    log names very many jobs.
+    All of it follows from ``queued``, the latest ``booked``, ``assigned`` and ``charging`` (a job
+    may be sent and charged more than once), the first of each of the ``ends``, and the further
+    completions, up to ``MAX_FURTHER_COMPLETIONS``. What was before the latest of its ``replays`` no
+    longer counts. ``status`` is stored, since jobs are counted by it; the rest is computed on
+    demand, since the log names very many jobs.
     """
 
     id: str
@@ -93,6 +108,7 @@ class Job:
     replays: int = 0
     replayed: Visit | None = None
     queued: Event | None = None
+    booked: Booked | None = None
     assigned: Assignment | None = None
     charging: Visit | None = None
     ended: Ended = ()
@@ -119,6 +135,24 @@ class Job:
             where = intern(event.substation)
             self._visit(kind, Visit(event.at, where, event.reason, replays, event.energy_kwh))
         self.status = self._status()
+
+    def book(self, booked: Booked) -> None:
+        """Apply what the job was told of its start; neither order nor repetition matters."""
+        if self.booked is None or booked > self.booked:
+            self.booked = booked
+
+    @property
+    def promise(self) -> Booked | None:
+        """Return the start that it is promised, or was until it began or ended; None if none is."""
+        return self.booked if self.booked is not None and self.booked.granted else None
+
+    @property
+    def may_begin_at(self) -> float:
+        """Return when it may begin, in Unix seconds: its promised start, or its earliest one.
+
+        Minus infinity if it may at once.
+        """
+        return may_begin_at(self.queued, self.booked)
 
     @property
     def ends(self) -> dict[State, Visit]:
@@ -178,14 +212,14 @@ class Job:
 
     @property
     def waits_since(self) -> float | None:
-        """Return when the request came, or was replayed last, in Unix seconds; None if not known.
+        """Return since when it waits for a substation, in Unix seconds; None if not known.
 
-        While it was parked it did not wait for a substation.
+        That is its request, or its last replay, since it did not wait while it was parked. Nor does
+        it before it may begin.
         """
-        asked_at = self.asked_at
-        if self.replayed is None:
-            return asked_at
-        return self.replayed.at if asked_at is None else max(asked_at, self.replayed.at)
+        known = [self.asked_at, None if self.replayed is None else self.replayed.at]
+        since = max([each for each in known if each is not None], default=None)
+        return None if since is None else max(since, self.may_begin_at)
 
     @property
     def last_at(self) -> float:
@@ -214,6 +248,9 @@ class Job:
             yield self.queued
         if self.replayed is not None:
             yield self._event(QUEUED, self.replayed)
+        if (told := self.booked) is not None:
+            promise = Promise(told.granted, told.substation, told.start)
+            yield kinds.told(self.id, told.at, promise, told.reason)
         if (sent := self.assigned) is not None:
             visit = Visit(sent.at, sent.substation, "", sent.replays)
             yield self._event(ASSIGNED, visit, sent.attempt)
@@ -313,6 +350,35 @@ class Job:
     def _aside_until(self) -> float:
         """Return when it was last parked or cancelled, as far as is known; -infinity if never."""
         return max((self.ends[state].at for state in self.ends.keys() & ASIDE), default=-inf)
+
+
+def booked_in(event: Event) -> Booked | None:
+    """Return what a booked event tells a client; None if it is malformed."""
+    if (found := kinds.promise_in(event)) is None:
+        return None
+    where = intern(found.substation)
+    return Booked(event.at, found.granted, found.start, where, event.reason)
+
+
+def may_begin_at(queued: Event | None, booked: Booked | None) -> float:
+    """Return when a job may begin, in Unix seconds, by its request and what it was told last.
+
+    Minus infinity if it may at once.
+    """
+    if booked is not None and booked.granted:
+        return booked.start
+    if queued is None:
+        return -inf
+    detail = queued.detail
+    if isinstance(detail, Detail) and not detail.may_have("earliest_start"):
+        return -inf  # as nearly every request: to parse it takes time
+    return earliest_start(request_of(queued))
+
+
+def earliest_start(request: Mapping[str, Any]) -> float:
+    """Return the earliest start of a request, in Unix seconds; minus infinity if it names none."""
+    found = request.get("earliest_start")
+    return found if is_time(found) else -inf
 
 
 def request_of(queued: Event) -> Mapping[str, Any]:

@@ -10,9 +10,9 @@ from collections.abc import Container
 from struct import Struct
 from typing import Final
 
-from api.jobs.job import Job
+from api.jobs.job import Job, booked_in
 from grid import events
-from grid.events import State
+from grid.events import BOOKED, State
 
 _HEAD: Final = Struct("<QBB")  # number, status, length of the substation's name
 _COUNTS: Final = Struct("<II")  # attempt and replays, where they are not 0
@@ -54,7 +54,10 @@ def unpack(id: str, packed: bytes, number: int | None = None) -> Job:
     body = unpacker.decompress(packed[begin:]).replace(_ID, id.encode())
     job = Job(id, known if number is None else number, attempt=attempt, replays=replays)
     for event in events.decode(body):
-        job.apply(State(event.kind), event)
+        if event.kind != BOOKED:
+            job.apply(State(event.kind), event)
+        elif (booked := booked_in(event)) is not None:
+            job.book(booked)
     return job
 
 

@@ -19,17 +19,17 @@ from msgspec import Struct
 
 from api.forecast import Forecaster
 from api.idempotency import is_keyed
-from api.jobs.job import Assignment, Job, request_of
+from api.jobs.job import Assignment, Booked, Job, booked_in, request_of
 from api.jobs.packed import matches, number_of, pack, unpack
 from api.jobs.retired import Retired
 from api.jobs.rows import START, JobQuery, Rows
 from api.jobs.sessions import Sessions
 from api.jobs.stats import Stats
-from api.jobs.waiting import WaitingOrder, rank_of
+from api.jobs.waiting import WaitingOrder, rank_of, turn_from
 from api.last_heard import LastHeard
 from api.readiness import Readiness, readiness
 from api.substations import Need, Substations, need_of
-from grid.events import ASSIGNED, CHARGING, ENDED, STATES, SUBSTATIONS, Event, State
+from grid.events import ASSIGNED, BOOKED, CHARGING, ENDED, STATES, SUBSTATIONS, Event, State
 from grid.kinds import Snapshot
 
 MAX_SUBSTATIONS: Final = 10_000
@@ -44,6 +44,7 @@ class Applied(Struct, frozen=True, gc=False):
     """An event that was applied to its job, as of ``at``, and what was known of the job before.
 
     Args:
+        kind: The state that it entered; None if it was told of its start.
         at: When it happened, in Unix seconds: no later than it was read.
         before: The job's state; None if the job was not known.
         had_request: Whether its request was known.
@@ -51,7 +52,7 @@ class Applied(Struct, frozen=True, gc=False):
     """
 
     event: Event
-    kind: State
+    kind: State | None
     at: float
     job: Job
     before: State | None
@@ -104,21 +105,27 @@ class Projection:
     def apply(self, event: Event, now: float = inf) -> Applied | None:
         """Apply one event that is read ``now``, in Unix seconds; None if it is none of a job."""
         at, kind = min(event.at, now), STATES.get(event.kind)
+        booked = None
         if kind is None:
-            self._apply_snapshot(event, at, now)
-            return None
+            booked = booked_in(event) if event.kind == BOOKED else None
+            if booked is None:
+                self._apply_snapshot(event, at, now)
+                return None
         job, is_known = self._jobs.get(event.job), True
         if job is None:
             job, is_known = self._add(event.job, at)
         before, had_request = job.status if is_known else None, job.queued is not None
         completions = job.duplicates
-        if event is not job.queued:  # else it is this service's own, which is read back
+        if booked is not None:
+            self._book(job, booked, now if now < inf else at)
+        elif kind is not None and event is not job.queued:  # else it is read back: it is our own
             self._change(job, kind, event, now if now < inf else at)
         return Applied(event, kind, at, job, before, had_request, job.duplicates - completions)
 
     def _change(self, job: Job, kind: State, event: Event, now: float) -> None:
         """Apply an event to its job, and count what it changes."""
         status, queued, charging, ended = job.status, job.queued, job.charging, job.ended
+        before = queued, job.booked, charging, ended
         job.apply(kind, event)
         if job.status is not status:
             self._count(job, status)
@@ -129,9 +136,15 @@ class Projection:
         if kind is CHARGING or status is CHARGING:
             self.sessions.apply(event, job)
         if kind is not ASSIGNED:
-            self.stats.apply(kind, (queued, charging, ended), job, now)
+            self.stats.apply(kind, before, job, now)
         elif job.assigned is not None:
             self._count_large(job, job.assigned)
+
+    def _book(self, job: Job, booked: Booked, now: float) -> None:
+        """Apply what a job was told of its start: until then it does not wait."""
+        before = job.queued, job.booked, job.charging, job.ended
+        job.book(booked)
+        self.stats.apply(None, before, job, now)
 
     def _apply_snapshot(self, event: Event, at: float, now: float) -> None:
         """Apply a snapshot, unless it is older than the last one.
@@ -194,15 +207,26 @@ class Projection:
     def place(self, job: Job, now: float) -> int | None:
         """Return the place of a job among those that wait at ``now`` (Unix seconds), from 1.
 
-        None if it does not wait, or if so many have not ended that some are packed.
+        None if it does not wait, or may not begin yet, or reserves a start, or if so many have not
+        ended that some are packed.
         """
+        place = self.place_in_turn(job, now)
+        return place if self.has_turn(job) else None
+
+    def has_turn(self, job: Job) -> bool:
+        """Return whether a job that waits has a turn among the others, if their order is kept."""
+        return self._order is not None and self._order.has_turn(job.id)
+
+    def place_in_turn(self, job: Job, now: float) -> int | None:
+        """Return the place of a job, or that it would have if it had a turn ``now``."""
         if job.status is not State.QUEUED or job.queued is None or self._packed:
             return None
         if self._order is None:
             self._order = WaitingOrder()
             for each in self._jobs.values():
                 if each.status is State.QUEUED and each.queued is not None:
-                    self._order.add(rank_of(each.request, each.queued.at, self._charge_speed))
+                    _add_to_order(self._order, each.id, each.queued, self._charge_speed)
+        self._order.admit(now)
         return self._order.place(rank_of(job.request, job.queued.at, self._charge_speed), now)
 
     def forecaster(self, request: Mapping[str, Any], now: float, heard: LastHeard) -> Forecaster:
@@ -355,14 +379,23 @@ def _place_in_order(
     waits = job.queued if job.status is State.QUEUED else None
     if waited is not waits:
         if waited is not None:
-            order.remove(rank_of(request_of(waited), waited.at, speed))
+            order.remove(rank_of(request_of(waited), waited.at, speed), job.id)
         if waits is not None:
-            order.add(rank_of(request_of(waits), waits.at, speed))
+            _add_to_order(order, job.id, waits, speed)
+
+
+def _add_to_order(order: WaitingOrder, job: str, queued: Event, speed: float | None) -> None:
+    request = request_of(queued)
+    rank, begin = rank_of(request, queued.at, speed), turn_from(request)
+    if begin == -inf:
+        order.add(rank)
+    else:
+        order.add_later(job, rank, begin)
 
 
 def _was_accepted(job: Job) -> bool:
     """Return whether others than substations wrote of a job: one could make up any number."""
-    return job.queued is not None or job.replayed is not None or job.decided
+    return any((job.queued, job.replayed, job.booked, job.assigned))
 
 
 def _is_valid(event: Event) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from math import log2
 from typing import Final, TypeAlias
 
-from api.jobs.job import Ended, Job, Visit, ends_of
+from api.jobs.job import Booked, Ended, Job, Visit, ends_of, may_begin_at
 from grid.events import ENDED, Event, State
 
 HOUR: Final = 3600
@@ -27,7 +27,7 @@ REQUESTS: Final = "requests"
 
 KINDS: Final = (REQUESTS, SESSIONS, *sorted(ENDED))
 
-Before: TypeAlias = tuple[Event | None, Visit | None, Ended]
+Before: TypeAlias = tuple[Event | None, Booked | None, Visit | None, Ended]
 
 
 class Cell:
@@ -94,19 +94,20 @@ class Stats:
         self._minute: dict[str, int] = {}
         self._hour_begin = self._hour_end = self._minute_begin = self._minute_end = 0.0
 
-    def apply(self, kind: State, before: Before, job: Job, now: float) -> None:
+    def apply(self, kind: State | None, before: Before, job: Job, now: float) -> None:
         """Count an event that was applied to a job ``now``; times are Unix seconds.
 
-        ``before`` is what was known of the job: when it was queued, its session, and its ends.
+        ``kind`` is None if the job was told of its start. ``before`` is what was known of it: when
+        it was queued, what it was told, its session, and its ends.
         """
-        queued, charging, ended = before
+        queued, booked, charging, ended = before
         if kind in ENDED:
             before_it = ends_of(ended).get(kind) if ended else None
             if before_it is not None:
                 self._end(before_it, kind, -1, now)
             self._end(job.ends[kind], kind, 1, now)
             return
-        if queued is job.queued and charging == job.charging:
+        if queued is job.queued and booked is job.booked and charging == job.charging:
             return
         if queued is not job.queued:
             if queued is not None:
@@ -114,9 +115,9 @@ class Stats:
             if job.queued is not None:
                 self._count(job.queued.at, "", REQUESTS, 1, now)
         if charging is not None:
-            self._session(charging, queued, -1, now)
+            self._session(charging, _waits_since(queued, booked), -1, now)
         if job.charging is not None:
-            self._session(job.charging, job.queued, 1, now)
+            self._session(job.charging, _waits_since(job.queued, job.booked), 1, now)
 
     def cells(self, since: float, until: float) -> Iterator[tuple[int, str, Cell]]:
         """Yield what was counted in the hours that overlap a time: hour, substation and counts.
@@ -148,10 +149,10 @@ class Stats:
             day = int(min(visit.at, now) // DAY)  # its substation's clock may be ahead
             self._energy[day][visit.substation] += sign * visit.energy_kwh
 
-    def _session(self, visit: Visit, queued: Event | None, sign: int, now: float) -> None:
+    def _session(self, visit: Visit, since: float | None, sign: int, now: float) -> None:
         cell = self._count(visit.at, visit.substation, SESSIONS, sign, now)
-        if cell is not None and queued is not None:
-            cell.add_wait(max(0.0, visit.at - queued.at), sign)
+        if cell is not None and since is not None:
+            cell.add_wait(max(0.0, visit.at - since), sign)
 
     def _count(self, at: float, substation: str, kind: str, sign: int, now: float) -> Cell | None:
         """Count an event; None if its time is too long ago, or far ahead (a wrong clock)."""
@@ -189,3 +190,8 @@ class Stats:
         self._minute = self._minutes.setdefault(minute, dict.fromkeys(KINDS, 0))
         self._minute_begin, self._minute_end = minute * MINUTE, (minute + 1) * MINUTE
         return True
+
+
+def _waits_since(queued: Event | None, booked: Booked | None) -> float | None:
+    """Return since when a job waits: its request, or when it may begin; None if not known."""
+    return None if queued is None else max(queued.at, may_begin_at(queued, booked))

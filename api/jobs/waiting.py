@@ -3,7 +3,7 @@
 The dispatcher's own order (``scheduling.order``), as far as it follows from the requests alone:
 priority, latest start, then those without a departure, the tenants in turn and each by age, and
 last those that cannot be ready any more. A number is kept for each job, not the job: very many may
-wait.
+wait. Those that may not begin yet, or that reserve a start, have no turn: they are held apart.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, insort
 from collections.abc import Mapping
+from math import inf
 from typing import Any, Final, NamedTuple
 
+from api.jobs.job import earliest_start
 from api.readiness import charging_seconds
 from grid.events import is_time
 from grid.messages import MAX_PRIORITY
@@ -23,7 +25,8 @@ MIN_GONE: Final = 1_000  # numbers at the front that are gone, before they are r
 class Rank(NamedTuple):
     """The turn of a job among those of its priority: those that must depart come first.
 
-    ``value`` is the latest start of these, and of others when they were requested (Unix seconds).
+    ``value`` is the latest start of these, and of others since when they wait (Unix seconds): since
+    they were requested, or might begin.
     ``tenant`` is whose those others are; empty of these, and where nobody said.
     """
 
@@ -43,9 +46,18 @@ def rank_of(request: Mapping[str, Any], asked_at: float, speed: float | None = N
     if not is_time(departs):
         tenant = request.get("tenant")
         named = tenant if isinstance(tenant, str) else ""
-        return Rank(level, stays=True, tenant=named, value=asked_at)
+        since = max(asked_at, earliest_start(request))
+        return Rank(level, stays=True, tenant=named, value=since)
     seconds = charging_seconds(request, speed or 1.0)
     return Rank(level, stays=False, tenant="", value=departs - seconds)
+
+
+def turn_from(request: Mapping[str, Any]) -> float:
+    """Return from when a job has a turn, in Unix seconds: never, if it reserves a start.
+
+    Minus infinity if it has at once.
+    """
+    return inf if request.get("reserve") is True else earliest_start(request)
 
 
 class WaitingOrder:
@@ -53,20 +65,43 @@ class WaitingOrder:
 
     def __init__(self) -> None:
         self._ranks: dict[tuple[int, bool, str], _Numbers] = {}
+        self._later: dict[str, tuple[float, Rank]] = {}  # by job, and from when it has a turn
+        self._next_at = inf  # or earlier: when the first of these has one
 
     def add(self, rank: Rank) -> None:
         """Add a job."""
         self._ranks.setdefault(rank[:3], _Numbers()).add(rank.value)
 
-    def remove(self, rank: Rank) -> None:
+    def add_later(self, job: str, rank: Rank, turn_from: float) -> None:
+        """Add a job that has a turn from then on (Unix seconds)."""
+        self._later[job] = turn_from, rank
+        self._next_at = min(self._next_at, turn_from)
+
+    def admit(self, now: float) -> None:
+        """Add the jobs that have a turn by ``now``, in Unix seconds."""
+        if now < self._next_at:
+            return
+        for job, (turn_from, rank) in list(self._later.items()):
+            if turn_from <= now:
+                del self._later[job]
+                self.add(rank)
+        self._next_at = min([turn_from for turn_from, _ in self._later.values()], default=inf)
+
+    def has_turn(self, job: str) -> bool:
+        """Return whether a job that was added has a turn."""
+        return job not in self._later
+
+    def remove(self, rank: Rank, job: str = "") -> None:
         """Remove a job that was added with this rank."""
+        if self._later.pop(job, None) is not None:
+            return
         if (numbers := self._ranks.get(rank[:3])) is not None:
             numbers.remove(rank.value)
             if not numbers:
                 del self._ranks[rank[:3]]  # anybody may name any number of tenants
 
     def place(self, rank: Rank, now: float) -> int:
-        """Return the place of a job, from 1: how many others come first, and one.
+        """Return the place of a job, from 1: how many others come first that have a turn, and one.
 
         ``now`` is in Unix seconds. What should have begun before is late: behind the others. Of
         tenants that share, each is taken to be served in turn: their weights are not known here.

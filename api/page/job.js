@@ -89,6 +89,7 @@ export class JobDialog {
         job.substation ? ` at ${job.substation}` : "", job.energy_kwh ? `, ${figure(job.energy_kwh)} kWh delivered` : "", job.reason ? ` – ${job.reason}` : ""),
       this.#actions(job),
       waits(job),
+      reservation(job),
       readiness(job),
       make("h3", {}, "Timeline"), timeline(job),
       make("h3", {}, "Request"), request(job),
@@ -163,6 +164,14 @@ function waits(job) {
   return make("p", { class: "note" }, `It is number ${job.place} of those that wait.`, start ? ` It is expected to start at ${time(start)}.` : "");
 }
 
+/** Return the start that a job is promised, or why it has none. */
+function reservation(job) {
+  const told = job.reservation;
+  if (!told) return "";
+  const start = told.substation ? `${time(seconds(told.start))} at ${told.substation}` : "none";
+  return make("p", { class: "note" }, told.granted ? `Its promised start: ${start}.` : `It could not have the start that it asked for. The nearest that was free: ${start}.`);
+}
+
 /** Return whether its vehicle will be ready, of a job that may still be. */
 function readiness(job) {
   if (job.will_be_ready === null) return "";
@@ -176,11 +185,12 @@ function request(job) {
   const names = {
     vehicle_id: "Vehicle", requested_energy_kwh: "Energy", requested_power_kw: "Power", departure_time: "Departs",
     priority: "Priority", eligible_substations: "Only at", tenant: "Tenant", max_wait_seconds: "Waits at most",
+    earliest_start: "Begins at the earliest", reserve: "Asked for a promised start",
   };
   const shown = {
     requested_energy_kwh: (value) => `${figure(value)} kWh`, requested_power_kw: (value) => `${figure(value)} kW`,
     departure_time: (value) => time(seconds(value)), eligible_substations: (value) => value.join(", "),
-    max_wait_seconds: (value) => duration(value),
+    max_wait_seconds: (value) => duration(value), earliest_start: (value) => time(seconds(value)), reserve: (value) => (value ? "yes" : "no"),
   };
   const lines = Object.entries(job.request).filter(([, value]) => value !== null);
   if (!lines.length && job.status === "parked") {

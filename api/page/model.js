@@ -70,7 +70,8 @@ export class Model {
   #change(each) {
     const at = seconds(each.at);
     const before = this.jobs.get(each.id);
-    const times = { ...before?.times, [each.event]: at };
+    const times = { ...before?.times };
+    if (STATES.includes(each.event)) times[each.event] = at; // a start that is promised is none
     this.jobs.delete(each.id);
     this.jobs.set(each.id, {
       id: each.id, status: each.status, substation: each.substation,

@@ -183,7 +183,7 @@ class ChargeRoutes:
             """Request that a vehicle is charged.
 
             Answered once RabbitMQ has confirmed the request; by default the answer waits a moment
-            for the decision, and names the substation.
+            for the decision, and names the substation, or the start that is promised.
             """
             context = _context(request.scope, prefer, idempotency_key, trace)
             return _response(await self._charge(body or ChargeIn(), context))

@@ -22,26 +22,31 @@ if TYPE_CHECKING:
 class Request(NamedTuple):
     """A request of a run; ``offset`` is when it is due, in seconds after the start.
 
-    ``stay_seconds`` is how long after that its vehicle leaves; None if it does not say.
+    ``stay_seconds`` is how long after that its vehicle leaves, ``begins_seconds`` how long after
+    that it may begin; None if it does not say.
     """
 
     number: int
     offset: float
     body: Mapping[str, Any]
     stay_seconds: float | None = None
+    begins_seconds: float | None = None
 
     def fields(self, due: float) -> dict[str, Any]:
         """Return the request as it is sent; ``due`` is when that is, in Unix seconds."""
-        if self.stay_seconds is None:
-            return {**self.body}
-        return {**self.body, "departure_time": due + self.stay_seconds}
+        fields = {**self.body}
+        if self.stay_seconds is not None:
+            fields["departure_time"] = due + self.stay_seconds
+        if self.begins_seconds is not None:
+            fields["earliest_start"] = due + self.begins_seconds
+        return fields
 
 
 class Plan(Strict):
     """When requests are sent, and by which vehicles.
 
     ``speed`` is how many seconds pass for the vehicles in one second, as the substations'
-    ``CHARGE_SPEED``: stays and longest waits are divided by it.
+    ``CHARGE_SPEED``: all times of vehicles are divided by it.
     """
 
     schedule: Schedule = Steady()
@@ -65,8 +70,11 @@ class Plan(Strict):
         """
         due, drawn = self.offsets(arrivals), mix(self.vehicles, vehicles)
         for number, (offset, wanted) in enumerate(zip(due, drawn, strict=False)):
-            stay = wanted.stay_seconds
+            stay, begins = (
+                None if seconds is None else seconds / self.speed
+                for seconds in (wanted.stay_seconds, wanted.begins_seconds)
+            )
             body, patience = wanted.body, wanted.max_wait_seconds
             if patience is not None:
                 body["max_wait_seconds"] = min(patience / self.speed, messages.MAX_WAIT_SECONDS)
-            yield Request(number, offset, body, None if stay is None else stay / self.speed)
+            yield Request(number, offset, body, stay, begins)

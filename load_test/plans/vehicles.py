@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from grid import messages
 from load_test.plans.values import Positive, Range, Strict
@@ -22,7 +22,8 @@ class Vehicle(Strict):
 
     Each range is a number, or the lowest and the highest of numbers drawn evenly. A vehicle leaves
     ``stay_minutes`` after its request is due, and one without says nothing of when it leaves. Its
-    job ends if it has not begun after ``max_wait_minutes``.
+    job does not begin before ``begins_after_minutes``, and ends if it has not begun
+    ``max_wait_minutes`` later; with ``reserve``, it asks for a start that is promised.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_ -]{0,39}$")] = "EV"
@@ -31,11 +32,20 @@ class Vehicle(Strict):
     power_kw: Range | None = None
     stay_minutes: Range | None = None
     max_wait_minutes: Positive | None = None
+    begins_after_minutes: Range | None = None
+    reserve: Annotated[bool, Field(strict=True)] = False
     priority: Annotated[int, Field(ge=0, le=messages.MAX_PRIORITY, strict=True)] = 0
     eligible_substations: tuple[
         Annotated[str, Field(pattern=messages.SUBSTATION_PATTERN)], ...
     ] = ()
     tenant: Annotated[str, Field(pattern=messages.ID_PATTERN)] | None = None
+
+    @model_validator(mode="after")
+    def _check_times(self) -> Self:
+        begins, stays = self.begins_after_minutes, self.stay_minutes
+        if begins is not None and stays is not None and begins[1] >= stays[0]:
+            raise ValueError("begins_after_minutes must be below stay_minutes")
+        return self
 
     def wanted(self, number: int, random: Random) -> Wanted:
         """Return what the vehicle of that number asks for."""
@@ -51,18 +61,24 @@ class Vehicle(Strict):
         if self.tenant is not None:
             body["tenant"] = self.tenant
         stay = None if self.stay_minutes is None else random.uniform(*self.stay_minutes)
-        return Wanted(body, _seconds(stay), _seconds(self.max_wait_minutes))
+        if self.reserve:
+            body["reserve"] = True
+        after = self.begins_after_minutes
+        begins = None if after is None else random.uniform(*after)
+        return Wanted(body, _seconds(stay), _seconds(self.max_wait_minutes), _seconds(begins))
 
 
 class Wanted(NamedTuple):
     """The JSON-ready fields of a request, and its times in the vehicle's seconds, if it says them.
 
-    ``stay_seconds`` is how long the vehicle stays, ``max_wait_seconds`` how long its job may wait.
+    ``stay_seconds`` is how long the vehicle stays, ``max_wait_seconds`` how long its job may wait,
+    ``begins_seconds`` after how long it may begin.
     """
 
     body: dict[str, Any]
     stay_seconds: float | None
     max_wait_seconds: float | None
+    begins_seconds: float | None
 
 
 def mix(vehicles: Sequence[Vehicle], random: Random) -> Iterator[Wanted]:

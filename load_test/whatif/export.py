@@ -31,10 +31,9 @@ def _reader(names: tuple[str, ...]) -> Callable[[Row], Job]:
 
 def _job(row: Row) -> Job:
     request: dict[str, Any] = {name: number(row, name) for name in _NUMBERS if row.get(name)}
-    if row.get("departure_time"):
-        request["departure_time"] = row["departure_time"]
-    if row.get("tenant"):
-        request["tenant"] = row["tenant"]
+    for name in ("departure_time", "earliest_start", "tenant"):
+        if row.get(name):
+            request[name] = row[name]
     if row.get("priority"):
         request["priority"] = int(number(row, "priority"))
     request["eligible_substations"] = (row.get("eligible_substations") or "").split()

@@ -56,6 +56,8 @@ FULL = {
     "eligible_substations": ["s1", "s2"],
     "tenant": "depot-7",
     "max_wait_seconds": 1800,
+    "earliest_start": "2026-06-01T01:00:00+02:00",
+    "reserve": True,
 }
 
 

@@ -38,6 +38,7 @@ async def test_get_job_shows_states_times_and_decision() -> None:
             },
             "duplicates": 1,
             "request": {"priority": 0},
+            "reservation": None,
             "reason": None,
             "power_kw": 7.4,
             "energy_kwh": 7.5,

@@ -56,7 +56,7 @@ def test_figures_count_what_waits_and_how_long() -> None:
 def test_figures_begin_with_what_waits_already() -> None:
     watched = Watched()
     watched.projection.apply(queued("j1"))
-    watched.figures.begin(watched.projection.after(None, State.QUEUED))
+    watched.figures.begin(watched.projection.after(None, State.QUEUED), AT)
     assert (watched.figures.waiting, watched.figures.oldest_at) == (1, AT)
 
 
@@ -66,7 +66,7 @@ def test_figures_begin_anew_where_jobs_were_accepted_before_the_log_was_read() -
     watched.apply(queued("new", AT + 60), queued("sent", AT + 61))
     for event in (queued("old"), assigned("sent")):
         watched.projection.apply(event)
-    watched.figures.begin(watched.projection.after(None, State.QUEUED))
+    watched.figures.begin(watched.projection.after(None, State.QUEUED), AT)
     assert (watched.figures.waiting, watched.figures.oldest_at) == (2, AT)
 
 
@@ -79,7 +79,7 @@ def test_figures_count_a_replayed_job_from_its_replay() -> None:
         for event in events:
             live.apply(event)
             restarted.projection.apply(event)
-        restarted.figures.begin(restarted.projection.after(None, State.QUEUED))
+        restarted.figures.begin(restarted.projection.after(None, State.QUEUED), AT)
         for watched in (live, restarted):
             assert (watched.figures.waiting, watched.figures.oldest_at) == (1, AT + 7_200)
     sent = Event(State.ASSIGNED, AT + 7_201, "j1", "s1", 2, detail={"replays": 1})
@@ -96,10 +96,57 @@ def test_figures_count_a_job_whose_age_is_not_known_as_waiting() -> None:
     for event in (lost, newer, queued("known", AT + 5)):
         watched.projection.apply(event)
     waiting = list(watched.projection.after(None))
-    watched.figures.begin(waiting[:1])
+    watched.figures.begin(waiting[:1], AT)
     assert (watched.figures.waiting, watched.figures.oldest_at) == (1, None)
-    watched.figures.begin(waiting)
+    watched.figures.begin(waiting, AT)
     assert (watched.figures.waiting, watched.figures.oldest_at) == (2, AT + 5)
+
+
+def booked(job: str, at: float, start: float) -> Event:
+    """Return the event of a promised start."""
+    booking = kinds.Booking(ChargeRequest(job, AT, reserve=True), "s1", start, start + 60)
+    return kinds.booked(booking, at)
+
+
+def test_figures_count_a_job_as_waiting_from_when_it_may_begin() -> None:
+    """One that is to begin tomorrow raises no alert, and hides no other; nor after a restart."""
+    later = kinds.queued(ChargeRequest("later", AT, earliest_start=AT + 3))
+    reserves = kinds.queued(ChargeRequest("reserves", AT, reserve=True))
+    found = [later, reserves, booked("reserves", AT, AT + 2), queued("now", AT + 1)]
+    live, restarted = Watched(), Watched()
+    live.apply(*found)
+    for event in found:
+        restarted.projection.apply(event)
+    restarted.figures.begin(restarted.projection.after(None, State.QUEUED), AT + 1)
+    for watched in (live, restarted):
+        figures = watched.figures
+        assert (figures.waiting, figures.oldest_at) == (1, AT + 1)
+        watched.end_second()
+        assert figures.waiting == 1
+        watched.end_second()
+        assert (figures.waiting, figures.oldest_at) == (2, AT + 1)
+        watched.apply(assigned("now"))
+        assert (figures.waiting, figures.oldest_at) == (1, AT + 2)
+        watched.apply(booked("reserves", AT + 2, AT + 9))  # its start was put off
+        assert (figures.waiting, figures.oldest_at) == (0, None)
+        watched.end_second()
+        assert (figures.waiting, figures.oldest_at) == (1, AT + 3)
+        watched.apply(assigned("later"), Event(State.EXPIRED, AT + 3, "reserves"))
+        assert (figures.waiting, figures.oldest_at) == (0, None)
+
+
+def test_figures_count_a_promise_that_is_read_before_the_request() -> None:
+    """Events of several writers come in any order."""
+    watched = Watched()
+    request = kinds.queued(ChargeRequest("j1", AT, reserve=True))
+    watched.apply(booked("j1", AT + 1, AT + 2), request)
+    assert (watched.figures.waiting, watched.figures.oldest_at) == (0, None)
+    for _ in range(2):
+        watched.end_second()
+    assert (watched.figures.waiting, watched.figures.oldest_at) == (1, AT + 2)
+    watched.apply(Event(State.CHARGING, AT + 2.5, "j1", "s1"))
+    watched.end_second()
+    assert watched.figures.latency() == (0.5, 0.5)
 
 
 def test_figures_count_each_completion_and_each_request_once() -> None:

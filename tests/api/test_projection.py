@@ -15,8 +15,9 @@ from api.jobs.job import MAX_FURTHER_COMPLETIONS, Job
 from api.jobs.packed import pack, unpack
 from api.jobs.projection import Projection
 from bench.api_memory import memory_of
-from grid import events, parking
-from grid.events import ENDED, MARKER, SUBSTATIONS, Event, State
+from grid import events, kinds, parking
+from grid.events import BOOKED, ENDED, MARKER, SUBSTATIONS, Event, State
+from grid.messages import ChargeRequest
 
 S1, S2 = "s1", "s2"
 
@@ -58,6 +59,20 @@ def replayed(at: float, replays: int = 1, reason: str = "replayed", job: str = "
 def cancelled(at: float, replays: int = 0, job: str = "j") -> Event:
     """Return the event of a job that an operator discarded."""
     return Event(State.CANCELLED, at, job, reason="given up", detail=parking.noted(replays))
+
+
+def booked(
+    at: float, substation: str = S1, start: float = 9, job: str = "j", reason: str = ""
+) -> Event:
+    """Return the event of a start that was promised, as the dispatcher writes it."""
+    request = ChargeRequest(job, 1, reserve=True)
+    return kinds.booked(kinds.Booking(request, substation, start, start + 1), at, reason)
+
+
+def refused(at: float, job: str = "j", substation: str = S1) -> Event:
+    """Return the event of a start that was refused; without a substation there was none."""
+    nearest = kinds.Booking(ChargeRequest(job, 1, reserve=True), substation, at + 5, at + 6)
+    return kinds.refused(job, at, nearest if substation else None)
 
 
 def after(*events: Event, most: int = 100) -> Projection:
@@ -195,6 +210,14 @@ EVENT = st.one_of(
     st.builds(replayed, st.integers(1, 6), st.integers(1, 2), st.sampled_from(["", "a", "b"])),
     st.builds(parked, st.integers(1, 6), st.just("again"), replays=st.integers(1, 2)),
     st.builds(assigned, st.integers(1, 6), st.just(S2), replays=st.integers(1, 2)),
+    st.builds(
+        booked,
+        st.integers(1, 6),
+        st.sampled_from([S1, S2]),
+        st.integers(5, 7),
+        reason=st.sampled_from(["", "a"]),
+    ),
+    st.builds(refused, st.integers(1, 6), substation=st.sampled_from(["", S2])),
 )
 
 
@@ -258,6 +281,8 @@ ANY = st.one_of(
     st.builds(completed, st.integers(1, 99), job=JOBS),
     st.builds(parked, st.integers(1, 99), job=JOBS, replays=st.integers(0, 1)),
     st.builds(replayed, st.integers(1, 99), job=JOBS),
+    st.builds(booked, st.integers(1, 99), job=JOBS),
+    st.builds(refused, st.integers(1, 99), job=JOBS),
 )
 
 
@@ -333,7 +358,7 @@ def test_packed_job_is_shown_like_one_kept_in_full(
         wanted = {
             job.id: packed_away(job)
             for job in large.after(None, status)
-            if not job.ends and first[job.id] in (State.QUEUED, State.ASSIGNED)
+            if not job.ends and first[job.id] in (State.QUEUED, State.ASSIGNED, BOOKED)
         }
         found = {job.id: packed_away(job) for job in small.after(None, status)}
         assert wanted.items() <= found.items()
@@ -542,3 +567,56 @@ def test_projection_ignores_an_invalid_snapshot(rows: object) -> None:
     good = Event(SUBSTATIONS, 1, detail={"substations": [{"substation": "s1"}]})
     projection = after(good, Event(SUBSTATIONS, 2, detail={"substations": rows}))
     assert projection.known_substations() == {"s1"}
+
+
+def test_job_keeps_what_it_was_told_last_of_its_start() -> None:
+    """A promise may be replaced; it is still known once the job has begun or ended."""
+    job = job_after(queued(), booked(3, S2, 20, reason="s1 was drained"), booked(2, S1, 10))
+    assert job.promise is not None
+    assert (job.promise.substation, job.promise.start) == (S2, 20)
+    assert job.promise.reason == "s1 was drained"
+    job = job_after(queued(), booked(2), assigned(3), charging(9), completed(12))
+    assert (job.status, job.promise is not None) == (State.COMPLETED, True)
+    told = job_after(queued(), booked(2), refused(3, substation="")).booked
+    assert told is not None
+    assert (told.granted, told.substation) == (False, "")
+    assert job_after(queued(), booked(2), refused(3)).promise is None
+
+
+def test_projection_ignores_a_promise_that_is_malformed() -> None:
+    """It names no job, and replaces none that is right."""
+    wrong = replace(booked(3), detail={"granted": True, "start": "soon"})
+    assert after(wrong).get("j") is None
+    job = job_after(queued(), booked(2, start=7), wrong)
+    assert (job.promise is not None, job.may_begin_at) == (True, 7)
+
+
+def test_projection_never_forgets_a_job_that_is_promised_a_start() -> None:
+    """Also if the log has lost its request: only the dispatcher writes of promises."""
+    projection = after(booked(1), *(charging(2, job=f"x{each}") for each in range(9)), most=3)
+    assert projection.in_full == 3
+    job = projection.get("j")
+    assert job is not None
+    assert job.promise is not None
+
+
+@pytest.mark.parametrize(
+    ("found", "since"),
+    [
+        ([queued(2)], 2),
+        ([queued(2, earliest_start=7)], 7),
+        ([queued(2, earliest_start=1)], 2),
+        ([queued(2, earliest_start="soon")], 2),
+        ([queued(2, earliest_start=7), booked(3, start=8)], 8),
+        ([queued(2, earliest_start=7), refused(3)], 7),
+        ([queued(2, earliest_start=5), parked(6), replayed(9)], 9),
+        ([queued(2, earliest_start=12), parked(6), replayed(9)], 12),
+        ([booked(3, start=8)], None),
+    ],
+)
+def test_job_waits_from_when_it_may_begin(found: list[Event], since: float | None) -> None:
+    """The time before is no wait; also after it was packed, and read from the log."""
+    job = job_after(*found)
+    assert job.waits_since == since
+    assert unpack("j", pack(job)).waits_since == since
+    assert job_after(*events.decode(events.encode(found))).waits_since == since

@@ -28,6 +28,7 @@ async def test_request_without_a_body_is_accepted() -> None:
             "times": {"queued": "2026-01-01T00:00:00Z"},
             "duplicates": 0,
             "request": {"priority": 0},
+            "reservation": None,
             "reason": "no dispatcher has been heard yet",
             "place": 1,
             "expected_start": None,
@@ -69,8 +70,14 @@ async def test_every_field_is_published_and_shown() -> None:
         request = messages.decode(sent.body)
         assert request.eligible_substations == ("s1", "s2")
         assert request.departure_time == AT + 151 * 86_400 + 6 * 3_600
+        assert request.earliest_start == AT + 150 * 86_400 + 23 * 3_600
+        assert request.reserve
         shown = (await bench.get(answer.headers["Location"])).body["request"]
-        assert shown == FULL | {"departure_time": "2026-06-01T06:00:00Z"}
+        times = {
+            "departure_time": "2026-06-01T06:00:00Z",
+            "earliest_start": "2026-05-31T23:00:00Z",
+        }
+        assert shown == FULL | times
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"null"])
@@ -98,6 +105,7 @@ async def test_answer_waits_for_the_decision() -> None:
             "times": {"queued": "2026-01-01T00:00:00Z", "assigned": "2026-01-01T00:00:01Z"},
             "duplicates": 0,
             "request": {"priority": 0},
+            "reservation": None,
             "reason": None,
             "place": None,
             "expected_start": None,
@@ -166,6 +174,11 @@ async def test_unknown_preferences_are_ignored(prefer: str) -> None:
         ({"departure_time": 1_893_456_000}, "departure_time", "offset from UTC"),
         ({"departure_time": "1893456000"}, "departure_time", "offset from UTC"),
         ({"departure_time": "tomorrow"}, "departure_time", 'got "tomorrow"'),
+        ({"earliest_start": "2027-01-01T00:00:00"}, "earliest_start", "offset from UTC"),
+        ({"earliest_start": 1_893_456_000}, "earliest_start", "offset from UTC"),
+        ({"earliest_start": "9999-12-31T23:59:59-12:00"}, "earliest_start", "at most"),
+        ({"reserve": 1}, "reserve", "got 1"),
+        ({"reserve": "true"}, "reserve", 'got "true"'),
         ({"eligible_substations": "s1"}, "eligible_substations", 'got "s1"'),
         ({"eligible_substations": []}, "eligible_substations", "at least 1"),
         ({"eligible_substations": ["s1", "a.b"]}, "eligible_substations.1", 'got "a.b"'),

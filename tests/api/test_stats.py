@@ -12,7 +12,7 @@ from api.jobs.stats import Cell
 from api.routes.stats import answer
 from api.schemas import StatsFilter
 from grid.events import Event, State
-from grid.kinds import queued
+from grid.kinds import Booking, booked, queued
 from grid.messages import ChargeRequest
 from tests.api.harness import AT, Bench, assigned, problem
 from tests.examples import examples
@@ -229,3 +229,27 @@ def test_quantiles_of_waits_are_exact_to_five_percent() -> None:
         assert found is not None
         assert abs(found - expected) <= 0.05 * expected
     assert (Cell().wait(0.5), Cell().mean_wait) == (None, None)
+
+
+@examples()
+@given(st.permutations(["request", "told", "told again", "session", "session"]))
+def test_stats_count_the_wait_from_when_a_job_may_begin(order: list[str]) -> None:
+    """In any order of the events: what it was promised last holds."""
+    request = ChargeRequest("j1", AT, earliest_start=AT + 100, reserve=True)
+    known = {
+        "request": queued(request),
+        "told": booked(Booking(request, "s2", AT + 200, AT + 300), AT + 1),
+        "told again": booked(Booking(request, "s1", AT + 400, AT + 500), AT + 2),
+        "session": session("j1", AT + 410),
+    }
+    projection = Projection(10)
+    for name in order:
+        projection.apply(known[name], AT + 1_000)
+    ((_, _, requests), (_, _, sessions)) = projection.stats.cells(AT, AT + HOUR)
+    assert (requests.counts["requests"], sessions.counts["sessions"]) == (1, 1)
+    assert sessions.mean_wait == 10
+    early = Projection(10)
+    for event in (queued(ChargeRequest("j1", AT, earliest_start=AT + 100)), session("j1", AT + 99)):
+        early.apply(event, AT + 1_000)
+    *_, (_, _, cell) = early.stats.cells(AT, AT + HOUR)
+    assert cell.mean_wait == 0

@@ -25,7 +25,10 @@ REQUEST = messages.ChargeRequest(
     eligible_substations=("north",),
     tenant="fleet",
     max_wait_seconds=30,
+    earliest_start=1.55e9,
+    reserve=True,
 )
+BOOKING = kinds.Booking(REQUEST, "north", 1.55e9, 1.56e9)
 LIMITS = controls.PowerLimits((controls.PowerBlock(1.5e9, 1.6e9, 20.0),), "dso", 1.5e9, 60.0)
 CONTROL = controls.Control("north", controls.Availability.DRAINING, None, 2, LIMITS)
 
@@ -50,6 +53,7 @@ def test_configuration_page_has_every_setting_of_the_example() -> None:
             "Event",
             events.encode([Event(State.CHARGING, 1.0, "a", "s", 1, counts=Counts(*range(5)))]),
         ),
+        ("Event", events.encode([kinds.booked(BOOKING, 1.5e9, "s1 was drained")])),
         ("Event", events.encode([kinds.snapshot(1.0, "d", [], ["s"], 0)])),
         ("Controls", controls.encode(controls.Message((CONTROL,), "me"))),
         ("Cancellation", cancellations.encode(cancellations.Cancellation("a-job", 1.5e9))),

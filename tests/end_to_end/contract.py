@@ -46,6 +46,8 @@ def _short(wait: object) -> object:
 def _put_right(request: dict[str, Any]) -> None:
     if request.get("departure_time") is not None:
         request["departure_time"] = LATER
+    if request.get("earliest_start") is not None:
+        request["earliest_start"] = "2000-01-01T00:00:00Z"
     if request.get("requested_power_kw") is not None:
         request["requested_power_kw"] = min(request["requested_power_kw"], RATED_KW)
     if request.get("eligible_substations") is not None:

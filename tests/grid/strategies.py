@@ -50,6 +50,8 @@ requests = st.builds(
     eligible_substations=st.lists(substation_ids, max_size=30).map(tuple),
     tenant=st.none() | job_ids,
     max_wait_seconds=st.none() | above_zero(messages.MAX_WAIT_SECONDS),
+    earliest_start=st.none() | times,
+    reserve=st.booleans(),
 )
 
 json_values: st.SearchStrategy[Any] = st.recursive(
@@ -71,7 +73,7 @@ details = st.dictionaries(
 
 job_events = st.builds(
     Event,
-    kind=st.sampled_from([*State, events.MARKER]),
+    kind=st.sampled_from([*State, events.BOOKED, events.MARKER]),
     at=st.floats(min_value=0, max_value=messages.MAX_UNIX_TIME),
     job=job_ids,
     substation=st.just("") | substation_ids,

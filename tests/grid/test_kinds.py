@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from grid import events, kinds
 from grid.errors import MalformedMessage
 from grid.events import Event
-from grid.kinds import Snapshot
+from grid.kinds import Booking, Promise, Snapshot
 from grid.messages import ChargeRequest
-from tests.grid.strategies import THOROUGH, details, requests
+from tests.grid.strategies import THOROUGH, details, requests, substation_ids, times
 
 ROWS: list[dict[str, Any]] = [{"substation": "s1", "load": 1.0}, {"substation": "s2"}]
 
@@ -88,6 +89,73 @@ def test_snapshot_record_is_read_as_it_was_written() -> None:
     assert (snapshot.dispatcher, snapshot.leaves, snapshot.unsettled_from) == ("d1", False, 9)
     assert (snapshot.rows, snapshot.names, snapshot.former) == (ROWS, ["s1", "s2"], ["s3"])
     assert Snapshot(read(kinds.snapshot(1, "d1", [], (), 9, leaves=True)).detail).leaves
+
+
+@THOROUGH
+@given(requests, substation_ids, times, times)
+def test_booking_is_read_as_it_was_written(
+    request: ChargeRequest, substation: str, start: float, end: float
+) -> None:
+    """The job is sent by it, also if its message waits behind others, or after a restart."""
+    booking = Booking(request, substation, start, max(start, end))
+    event = read(kinds.booked(booking, 5.0, "s1 was drained"))
+    assert kinds.booking_in(event) == booking
+    promise = Promise(granted=True, substation=substation, start=start)
+    assert kinds.promise_in(event) == promise
+    assert (event.job, event.at, event.reason) == (request.id, 5.0, "s1 was drained")
+    told = read(kinds.told(request.id, 5.0, promise, "s1 was drained"))
+    assert (kinds.promise_in(told), told.reason) == (promise, "s1 was drained")
+    assert kinds.booking_in(told) is None, "it has no request"
+
+
+def test_refused_start_names_the_nearest_one_if_there_is_any() -> None:
+    """It promises nothing, so it is no booking."""
+    nearest = Booking(ChargeRequest("j1", 1.5), "s2", 9.0, 10.0)
+    for found, promise in (
+        (nearest, Promise(granted=False, substation="s2", start=9.0)),
+        (None, Promise(granted=False, substation="", start=0.0)),
+    ):
+        event = read(kinds.refused("j1", 5.0, found))
+        assert kinds.promise_in(event) == promise
+        assert kinds.promise_in(read(kinds.told("j1", 5.0, promise))) == promise
+        assert kinds.booking_in(event) is None
+
+
+@pytest.mark.parametrize(
+    ("substation", "change"),
+    [
+        ("s1", {"granted": 1}),
+        ("s1", {"granted": None}),
+        ("s1", {"start": "9"}),
+        ("s1", {"start": -1}),
+        ("s1", {"start": None}),
+        ("a b", {}),
+        ("", {}),
+    ],
+)
+def test_promise_of_another_shape_is_ignored(substation: str, change: dict[str, Any]) -> None:
+    """Any version may have written it, and every start reads it again."""
+    detail = {"granted": True, "start": 9.0, "request": {"id": "j1", "requested_at": 1}} | change
+    event = Event(events.BOOKED, 5.0, "j1", substation, detail=detail)
+    assert kinds.promise_in(event) is None
+    assert kinds.booking_in(event) is None
+
+
+@pytest.mark.parametrize("request_", [None, 1, {}, {"id": "j2", "requested_at": 1}, {"id": "j1"}])
+def test_booking_without_its_jobs_request_is_ignored(request_: object) -> None:
+    """Nothing could be sent by it."""
+    detail = {"granted": True, "start": 9.0, "request": request_}
+    assert kinds.booking_in(Event(events.BOOKED, 5.0, "j1", "s1", detail=detail)) is None
+
+
+@THOROUGH
+@given(details, st.just("") | substation_ids)
+def test_promise_of_any_detail_is_read_without_an_error(
+    detail: dict[str, Any], substation: str
+) -> None:
+    event = Event(events.BOOKED, 5.0, "j1", substation, detail=detail)
+    kinds.promise_in(event)
+    kinds.booking_in(event)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ LARGEST = ChargeRequest(
     eligible_substations=tuple(f"{number:064d}" for number in range(messages.MAX_ELIGIBLE)),
     tenant="t" * 64,
     max_wait_seconds=messages.MAX_WAIT_SECONDS,
+    earliest_start=messages.MAX_UNIX_TIME,
+    reserve=True,
 )
 FIELDS = list(json.loads(LARGEST.encode()))
 
@@ -112,6 +114,8 @@ def test_request_with_unknown_fields_is_accepted() -> None:
         ("departure_time", [1, messages.MAX_UNIX_TIME], [0, -1, 1e300, "2026-01-01", True]),
         ("tenant", ["a", "A.b_c~d-9", "t" * 64], ["", "-a", "t" * 65, "a b", "ä", "a\n", 7]),
         ("max_wait_seconds", [1e-9, 30, messages.MAX_WAIT_SECONDS], [0, -1, 1e9, "30", True]),
+        ("earliest_start", [1, messages.MAX_UNIX_TIME], [0, -1, 1e300, "2026-01-01", True]),
+        ("reserve", [True, False], [1, 0, "true", [], {}]),
         ("priority", [0, 9], [-1, 10, 1.0, "1", True, 10**30]),
         (
             "eligible_substations",
@@ -141,6 +145,7 @@ def test_request_fields_are_held_to_their_limits(
         "requested_power_kw",
         "departure_time",
         "max_wait_seconds",
+        "earliest_start",
     ],
 )
 def test_request_refuses_nan_and_infinity(field: str, number: str) -> None:
@@ -199,3 +204,21 @@ def test_request_error_quotes_values_on_one_line(value: object, text: str) -> No
 def test_request_limits_are_in_the_order_of_its_fields() -> None:
     """They are checked by their place."""
     assert tuple(messages._LIMITS) == ChargeRequest.__struct_fields__  # noqa: SLF001
+
+
+@pytest.mark.parametrize(
+    ("fields", "waits_from", "expires_at"),
+    [
+        ({}, 100, None),
+        ({"max_wait_seconds": 5}, 100, 105),
+        ({"max_wait_seconds": 5, "earliest_start": 200}, 200, 205),
+        ({"max_wait_seconds": 5, "earliest_start": 50}, 100, 105),
+        ({"max_wait_seconds": 5, "earliest_start": 200, "departure_time": 203}, 200, 203),
+    ],
+)
+def test_request_waits_from_its_earliest_start(
+    fields: dict[str, Any], waits_from: float, expires_at: float | None
+) -> None:
+    """The time before is no wait, so that its longest wait does not end before it may begin."""
+    request = ChargeRequest("a", 100, **fields)
+    assert (request.waits_from, request.expires_at) == (waits_from, expires_at)

@@ -166,7 +166,8 @@ async def test_load_test_carries_out_a_file(tmp_path: Path) -> None:
         "schedule: {kind: spike, rate: 5, spike_rate: 100, spike_at: 0.2, spike_seconds: 0.1, "
         "seconds: 0.5, spacing: even}\n"
         "speed: 60\n"
-        "vehicles: [{name: bus, power_kw: 150, stay_minutes: 60, priority: 3}]\n"
+        "vehicles: [{name: bus, power_kw: 150, stay_minutes: 60, priority: 3, reserve: true,"
+        " begins_after_minutes: 30}]\n"
     )
     async with FakeApi().serve() as fake:
         status, out, err = await command("--url", fake.url, "--file", str(file), "-q")
@@ -176,6 +177,11 @@ async def test_load_test_carries_out_a_file(tmp_path: Path) -> None:
     assert {(body["requested_power_kw"], body["priority"]) for body in bodies} == {(150, 3)}
     leaves = [datetime.fromisoformat(body["departure_time"]).timestamp() for body in bodies]
     assert all(50 < leaving - time.time() < 61 for leaving in leaves)
+    begin = [datetime.fromisoformat(body["earliest_start"]).timestamp() for body in bodies]
+    assert [leaving - at for leaving, at in zip(leaves, begin, strict=True)] == pytest.approx(
+        [30] * len(bodies), abs=0.01
+    )
+    assert all(body["reserve"] is True for body in bodies)
     assert max(leaves) - min(leaves) == pytest.approx(0.4, abs=0.11)
 
 

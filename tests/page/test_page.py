@@ -17,7 +17,7 @@ from api import auth
 from api.firing import Firing, Observed
 from grid import controls, kinds, topology
 from grid.amqp import Publication
-from grid.events import ENDED, State
+from grid.events import ENDED, Event, State
 from grid.messages import ChargeRequest
 from tests.page.browser import PHONE, chromium, page_of
 from tests.page.fed import FedApi
@@ -306,6 +306,36 @@ async def test_page_sends_finds_and_opens_jobs(browser: Browser) -> None:
         await page.keyboard.press("Escape")
         await expect(page.locator("#jobs tbody tr[data-state=assigned]")).to_have_count(1)
         assert await page.evaluate("location.hash") == ""
+
+
+async def test_page_shows_the_start_that_a_job_is_promised(browser: Browser) -> None:
+    """And the nearest one where it is refused; a promise that comes later appears by itself."""
+    api = fed()
+    at = api.bench.at
+    asked = {
+        name: ChargeRequest(name, at, vehicle_id=name, earliest_start=at + 60, reserve=True)
+        for name in ("granted", "refused")
+    }
+    api.bench.hear(*map(kinds.queued, asked.values()))
+    api.bench.hear(
+        kinds.refused("refused", at, kinds.Booking(asked["refused"], "substation3", at, at + 9)),
+        Event(State.EXPIRED, at, "refused", reason="no start is promised to it"),
+    )
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        dialog = page.locator("#job-dialog")
+        await page.locator("#jobs button.name", has_text="refused").click()
+        await expect(dialog).to_contain_text("The nearest that was free")
+        await expect(dialog).to_contain_text("at substation3")
+        await page.keyboard.press("Escape")
+        await page.locator("#jobs button.name", has_text="granted").click()
+        await expect(dialog).to_contain_text("Asked for a promised startyes")
+        api.bench.hear(
+            kinds.booked(kinds.Booking(asked["granted"], "substation2", at + 60, at + 99), at)
+        )
+        await expect(dialog).to_contain_text(re.compile("Its promised start: .* at substation2"))
+        await expect(dialog).to_contain_text("its start at substation2 is promised for")
+        await check_accessible(page)
 
 
 async def test_page_cancels_all_jobs_that_match_after_it_has_counted_them(

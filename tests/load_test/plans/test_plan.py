@@ -180,6 +180,20 @@ def test_times_of_a_vehicle_pass_at_the_plans_speed() -> None:
     assert "departure_time" not in Request(0, 0.0, {}).fields(1000.0)
 
 
+def test_vehicle_that_begins_later_asks_for_a_start() -> None:
+    """Its earliest start passes at the plan's speed; one that would leave before is refused."""
+    bus = {"begins_after_minutes": 30, "stay_minutes": 60, "reserve": True}
+    plan = Plan.of(schedule={"kind": "steady", "requests": 1}, vehicles=[bus], speed=60)
+    (found,) = requests(plan)
+    fields = found.fields(1000.0)
+    assert (fields["earliest_start"], fields["departure_time"]) == (1030, 1060)
+    assert ChargeRequest("a", 1000.0, **fields).reserve
+    (plain,) = requests(Plan(schedule=Steady(requests=1)))
+    assert not plain.fields(1000.0).keys() & {"earliest_start", "reserve"}
+    with pytest.raises(ConfigurationError, match=r"vehicles\[0\] begins_after_minutes"):
+        Plan.of(vehicles=[bus | {"begins_after_minutes": [30, 60]}])
+
+
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [

@@ -1,0 +1,302 @@
+"""Jobs that begin later, and jobs that are promised a start: what is asked, and what is shown."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from api.last_heard import DISPATCHER_TIMEOUT
+from grid import kinds, messages
+from grid.events import Event, State
+from grid.kinds import Booking
+from grid.messages import ChargeRequest
+from tests.api.harness import AT, REQUESTS, Bench, assigned, problem
+from tests.api.test_events import following, hear
+from tests.api.test_wait import FULL, row, snapshot
+
+HOUR = 3_600.0
+AT_ONE = "2026-01-01T01:00:00Z"
+AT_TWO = "2026-01-01T02:00:00Z"
+AT_THREE = "2026-01-01T03:00:00Z"
+
+
+def booked(
+    job: str, start: float, at: float = AT, substation: str = "a", reason: str = ""
+) -> Event:
+    """Return the event of a promised start."""
+    return kinds.booked(Booking(request(job), substation, start, start + HOUR), at, reason)
+
+
+def refused(job: str, nearest: float | None) -> list[Event]:
+    """Return the events of a refused start, with the nearest one, if there is any."""
+    found = None if nearest is None else Booking(request(job), "b", nearest, nearest + HOUR)
+    return [
+        kinds.refused(job, AT, found),
+        Event(State.EXPIRED, AT, job, reason="no start is free at 01:00"),
+    ]
+
+
+def request(job: str) -> ChargeRequest:
+    """Return a request that reserves a start."""
+    return ChargeRequest(job, AT, reserve=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "words"),
+    [
+        (
+            {"earliest_start": AT_TWO, "departure_time": AT_ONE},
+            "earliest_start",
+            "before the departure_time, 2026-01-01T01:00:00+00:00, got 2026-01-01T02:00:00+00:00",
+        ),
+        (
+            {"earliest_start": "2026-01-01T02:00:00+01:00", "departure_time": AT_ONE},
+            "earliest_start",
+            "before the departure_time",
+        ),
+        (
+            {"earliest_start": AT_TWO, "departure_time": "2025-01-01T00:00:00Z"},
+            "departure_time",
+            "in the future",
+        ),
+    ],
+)
+async def test_earliest_start_must_be_before_the_departure(
+    body: dict[str, str], field: str, words: str
+) -> None:
+    """422 that names both; in a list, with the position of the request."""
+    async with Bench().serve() as bench:
+        for sent, path, where in ((body, "/charge", ""), ([{}, body], "/charges", "1.")):
+            found = problem(await bench.post(sent, path), 422)
+            assert [each["field"] for each in found["errors"]] == [where + field]
+            assert words in found["errors"][0]["problem"]
+        assert bench.publisher.sent == []
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2020-01-01T00:00:00Z", 1_577_836_800),
+        ("0001-01-01T00:00:00+12:00", 1),
+        ("1970-01-01T00:00:00Z", 1),
+    ],
+)
+async def test_earliest_start_may_be_in_the_past(text: str, seconds: float) -> None:
+    """Then it means now: the job waits since its request, and has a place."""
+    async with Bench().serve() as bench:
+        bench.hear(snapshot(row("a", FULL)))
+        answer = await bench.post({"earliest_start": text}, Idempotency_Key="k")
+        assert (answer.status, answer.body["place"], answer.body["reason"]) == (202, 1, "a is full")
+        (sent,) = bench.publisher.to(REQUESTS)
+        assert messages.decode(sent.body).earliest_start == seconds
+        job = bench.projection.get(answer.body["id"])
+        assert job is not None
+        assert job.waits_since == AT
+        bench.at += 60
+        again = await bench.post({"earliest_start": text}, Idempotency_Key="k")
+        assert again.headers["Idempotency-Replayed"] == "true"
+
+
+async def test_job_that_begins_later_has_no_place_until_then() -> None:
+    """It says until when it waits, and begins no earlier; nobody is behind it meanwhile."""
+    async with Bench().serve() as bench:
+        later = {"earliest_start": AT_ONE, "priority": 9}
+        first = (await bench.post(later)).body
+        assert (first["place"], first["reservation"]) == (None, None)
+        assert first["reason"] == f"it is not to begin before {AT_ONE}"
+        assert first["request"]["earliest_start"] == AT_ONE
+        bench.hear(
+            snapshot(row("a", FULL, connectors=1.0)),
+            Event(State.CHARGING, AT - 30, "before", "a", 1),
+            Event(State.COMPLETED, AT - 10, "before", "a", 1),
+            Event(State.CHARGING, AT, "now", "a", 1, ends_at=AT + 20),
+        )
+        assert (await bench.post()).body["place"] == 1
+        found = (await bench.get("/charge/job1")).body
+        assert (found["place"], found["expected_start"]) == (None, AT_ONE)
+        bench.at = AT + HOUR
+        found = (await bench.get("/charge/job1")).body
+        assert (found["place"], found["reason"]) == (1, "a is full")
+        assert (await bench.get("/charge/job2")).body["place"] == 2
+        bench.hear(assigned("job1", "a"))
+        assert (await bench.get("/charge/job2")).body["place"] == 1
+
+
+@pytest.mark.parametrize("body", [{"earliest_start": AT_ONE}, {"reserve": True}])
+async def test_job_without_a_turn_that_ends_leaves_the_order_as_it_is(
+    body: dict[str, object],
+) -> None:
+    """Also one that was known before anybody asked for a place."""
+    async with Bench().serve() as bench:
+        await bench.post(body, Prefer="respond-async")
+        for _ in range(2):
+            await bench.post(body)
+            await bench.post()
+            bench.at += 1
+        bench.hear(Event(State.CANCELLED, AT, "job1"), Event(State.EXPIRED, AT, "job2"))
+        places = [(await bench.get(f"/charge/job{n}")).body["place"] for n in (3, 4, 5)]
+        assert places == [1, None, 2]
+        bench.at = AT + HOUR
+        bench.hear(Event(State.EXPIRED, AT + HOUR, "job4"))
+        places = [(await bench.get(f"/charge/job{n}")).body["place"] for n in (3, 4, 5)]
+        assert places == [1, None, 2]
+
+
+async def test_booked_job_shows_its_start() -> None:
+    """Where and when, as the start that is expected; also once it has begun and ended."""
+    async with Bench().serve() as bench:
+        body = {
+            "reserve": True,
+            "departure_time": AT_THREE,
+            "requested_energy_kwh": 7.4,
+            "requested_power_kw": 7.4,
+        }
+        bench.hear(snapshot(row("a")))
+        asked = (await bench.post(body)).body
+        assert (asked["reservation"], asked["place"], asked["expected_start"]) == (None,) * 3
+        assert asked["reason"] == "it is not known yet whether it has the start that it asked for"
+        bench.hear(booked("job1", AT + HOUR))
+        told = {"granted": True, "substation": "a", "start": AT_ONE}
+        for path in ("/charge/job1", "/charges"):
+            found = (await bench.get(path)).body
+            found = found["charges"][0] if path == "/charges" else found
+            assert found["reservation"] == told
+            assert (found["status"], found["substation"], found["place"]) == ("queued", None, None)
+            assert found["reason"] == f"its start at a is promised for {AT_ONE}"
+            assert (found["expected_start"], found["expected_start_basis"]) == (AT_ONE, "promised")
+        bench.hear(booked("job1", AT + 2 * HOUR, AT + 1, "b", "a was drained"))
+        found = (await bench.get("/charge/job1")).body
+        told = {"granted": True, "substation": "b", "start": AT_TWO}
+        assert found["reservation"] == told
+        assert found["reason"] == f"its start at b is promised for {AT_TWO} (a was drained)"
+        bench.hear(assigned("job1", "b"), Event(State.CHARGING, AT + 2 * HOUR, "job1", "b", 1))
+        charging = (await bench.get("/charge/job1")).body
+        assert (charging["reservation"], charging["expected_start"]) == (told, None)
+        bench.hear(Event(State.COMPLETED, AT + 3 * HOUR, "job1", "b", 1))
+        assert (await bench.get("/charge/job1")).body["reservation"] == told
+        assert bench.count("request_to_charging_seconds_sum") == 0, "it began when it was to"
+
+
+@pytest.mark.parametrize(("starts", "is_ready"), [(HOUR, True), (2.5 * HOUR, False)])
+async def test_readiness_of_a_booked_job_follows_from_its_start(
+    starts: float, *, is_ready: bool
+) -> None:
+    """Its session takes an hour, and its vehicle leaves at three."""
+    async with Bench(charge_speed=1.0).serve() as bench:
+        bench.hear(snapshot(row("a", FULL)))
+        body = {
+            "reserve": True,
+            "departure_time": AT_THREE,
+            "requested_energy_kwh": 10,
+            "requested_power_kw": 10,
+        }
+        await bench.post(body)
+        bench.hear(booked("job1", AT + starts))
+        found = (await bench.get("/charge/job1")).body
+        assert found["will_be_ready"] is is_ready
+        assert found["expected_energy_kwh"] == (10 if is_ready else 5)
+
+
+async def test_readiness_of_a_job_that_begins_later_counts_from_then() -> None:
+    """Nobody can say when it begins, but it is not earlier than that."""
+    async with Bench(charge_speed=1.0).serve() as bench:
+        body = {
+            "earliest_start": AT_TWO,
+            "departure_time": AT_THREE,
+            "requested_energy_kwh": 20,
+            "requested_power_kw": 10,
+        }
+        found = (await bench.post(body)).body
+        assert (found["expected_start"], found["will_be_ready"]) == (None, False)
+        assert found["expected_energy_kwh"] == 10
+
+
+async def test_booked_job_waits_for_the_dispatcher_once_its_start_has_come() -> None:
+    """Until then it makes no difference that it is silent."""
+    async with Bench().serve() as bench:
+        bench.hear(snapshot(row("a")))
+        await bench.post({"reserve": True})
+        bench.hear(booked("job1", AT + HOUR))
+        bench.now += DISPATCHER_TIMEOUT + 1
+        found = (await bench.get("/charge/job1")).body
+        assert found["reason"] == f"its start at a is promised for {AT_ONE}"
+        bench.at = AT + HOUR
+        assert "dispatcher" in (await bench.get("/charge/job1")).body["reason"]
+
+
+@pytest.mark.parametrize(
+    ("nearest", "told"),
+    [
+        (AT + 2 * HOUR, {"granted": False, "substation": "b", "start": AT_TWO}),
+        (None, {"granted": False, "substation": None, "start": None}),
+    ],
+)
+async def test_refused_job_names_the_nearest_start_that_was_free(
+    nearest: float | None, told: dict[str, Any]
+) -> None:
+    """Its reason says in words why it has expired; the answer to the request has both."""
+    async with Bench(decision_wait=20).serve() as bench:
+        asking = asyncio.create_task(bench.post({"reserve": True, "earliest_start": AT_ONE}))
+        await bench.until(lambda: bench.projection.get("job1") is not None)
+        for event in refused("job1", nearest):
+            assert not asking.done()
+            bench.hear(event)
+            await asyncio.sleep(0.01)
+        found = (await asyncio.wait_for(asking, 5)).body
+        assert (found["status"], found["reservation"]) == ("expired", told)
+        assert found["reason"] == "no start is free at 01:00"
+
+
+async def test_answer_waits_for_the_promised_start() -> None:
+    """It is the decision that such a client waits for."""
+    async with Bench(decision_wait=20).serve() as bench:
+        asking = asyncio.create_task(bench.post({"reserve": True, "earliest_start": AT_ONE}))
+        await bench.until(lambda: bool(bench.log._waiting))  # noqa: SLF001
+        bench.hear(booked("job1", AT + HOUR))
+        found = (await asyncio.wait_for(asking, 5)).body
+        assert (found["status"], found["reservation"]["start"]) == ("queued", AT_ONE)
+        assert not bench.log._waiting  # noqa: SLF001
+
+
+async def test_answer_does_not_wait_for_a_job_that_begins_later() -> None:
+    """No decision is made on it before."""
+    async with Bench(decision_wait=20).serve() as bench:
+        answer = await asyncio.wait_for(bench.post({"earliest_start": AT_ONE}), 5)
+        assert (answer.status, answer.body["status"]) == (202, "queued")
+        soon = asyncio.create_task(bench.post({"earliest_start": "2026-01-01T00:00:10Z"}))
+        await bench.until(lambda: bool(bench.log._waiting))  # noqa: SLF001
+        bench.hear(assigned("job2"))
+        assert (await asyncio.wait_for(soon, 5)).body["status"] == "assigned"
+
+
+async def test_events_tell_of_a_promised_start() -> None:
+    """As a change of the job, whose state stays; the alert for long waits does not fire."""
+    async with Bench().serve() as bench:
+        async with following(bench) as stream:
+            await stream.next()
+            hear(
+                bench, kinds.queued(request("j1")), booked("j1", AT + HOUR, reason="b was drained")
+            )
+            name, data, _ = await stream.next()
+            assert name == "jobs"
+            assert [each["event"] for each in data] == ["queued", "booked"]
+            change = data[1]
+            assert (change["status"], change["substation"]) == ("queued", None)
+            assert change["reason"] == "b was drained"
+        bench.at = AT + HOUR / 2
+        bench.feed.end_second([], "")
+        assert bench.feed.oldest_wait(bench.at) == 0
+        bench.at = AT + HOUR + 90
+        bench.feed.end_second([], "")
+        assert bench.feed.oldest_wait(bench.at) == 90
+
+
+async def test_csv_has_the_fields_of_a_reservation() -> None:
+    async with Bench().serve() as bench:
+        await bench.post([{"reserve": True, "earliest_start": AT_ONE}, {}], "/charges")
+        rows = [line.split(",") for line in (await bench.get("/charges.csv")).body.splitlines()]
+        columns = [rows[0].index(name) for name in ("earliest_start", "reserve")]
+        found = [[row[column] for column in columns] for row in rows[1:]]
+        assert found == [[AT_ONE, "true"], ["", ""]]
