@@ -108,6 +108,7 @@ class Job:
     replays: int = 0
     replayed: Visit | None = None
     queued: Event | None = None
+    earliest_start: float = -inf  # of the request: to look for it each time takes long
     booked: Booked | None = None
     assigned: Assignment | None = None
     charging: Visit | None = None
@@ -129,7 +130,7 @@ class Job:
         elif kind is QUEUED and not replays:
             # two apis may have accepted it at once, each with an event of its own
             if self.queued is None or event.at < self.queued.at:
-                self.queued = event
+                self.queued, self.earliest_start = event, _earliest_start(event)
         else:
             # few different names in very many jobs
             where = intern(event.substation)
@@ -152,7 +153,8 @@ class Job:
 
         Minus infinity if it may at once.
         """
-        return may_begin_at(self.queued, self.booked)
+        told = self.booked
+        return told.start if told is not None and told.granted else self.earliest_start
 
     @property
     def ends(self) -> dict[State, Visit]:
@@ -217,8 +219,9 @@ class Job:
         That is its request, or its last replay, since it did not wait while it was parked. Nor does
         it before it may begin.
         """
-        known = [self.asked_at, None if self.replayed is None else self.replayed.at]
-        since = max([each for each in known if each is not None], default=None)
+        since = self.asked_at
+        if self.replayed is not None:
+            since = self.replayed.at if since is None else max(since, self.replayed.at)
         return None if since is None else max(since, self.may_begin_at)
 
     @property
@@ -360,25 +363,17 @@ def booked_in(event: Event) -> Booked | None:
     return Booked(event.at, found.granted, found.start, where, event.reason)
 
 
-def may_begin_at(queued: Event | None, booked: Booked | None) -> float:
-    """Return when a job may begin, in Unix seconds, by its request and what it was told last.
-
-    Minus infinity if it may at once.
-    """
-    if booked is not None and booked.granted:
-        return booked.start
-    if queued is None:
-        return -inf
-    detail = queued.detail
-    if isinstance(detail, Detail) and not detail.may_have("earliest_start"):
-        return -inf  # as nearly every request: to parse it takes time
-    return earliest_start(request_of(queued))
-
-
 def earliest_start(request: Mapping[str, Any]) -> float:
     """Return the earliest start of a request, in Unix seconds; minus infinity if it names none."""
     found = request.get("earliest_start")
     return found if is_time(found) else -inf
+
+
+def _earliest_start(queued: Event) -> float:
+    detail = queued.detail
+    if isinstance(detail, Detail) and not detail.may_have("earliest_start"):
+        return -inf  # as nearly every request: to parse it takes time
+    return earliest_start(request_of(queued))
 
 
 def request_of(queued: Event) -> Mapping[str, Any]:

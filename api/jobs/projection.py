@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from api.forecast import Forecaster
 from api.idempotency import is_keyed
-from api.jobs.job import Assignment, Booked, Job, booked_in, request_of
+from api.jobs.job import Assignment, Job, booked_in, request_of
 from api.jobs.packed import matches, number_of, pack, unpack
 from api.jobs.retired import Retired
 from api.jobs.rows import START, JobQuery, Rows
@@ -29,7 +29,7 @@ from api.jobs.waiting import WaitingOrder, rank_of, turn_from
 from api.last_heard import LastHeard
 from api.readiness import Readiness, readiness
 from api.substations import Need, Substations, need_of
-from grid.events import ASSIGNED, BOOKED, CHARGING, ENDED, STATES, SUBSTATIONS, Event, State
+from grid.events import ASSIGNED, BOOKED, CHARGING, ENDED, QUEUED, STATES, SUBSTATIONS, Event, State
 from grid.kinds import Snapshot
 
 MAX_SUBSTATIONS: Final = 10_000
@@ -105,27 +105,24 @@ class Projection:
     def apply(self, event: Event, now: float = inf) -> Applied | None:
         """Apply one event that is read ``now``, in Unix seconds; None if it is none of a job."""
         at, kind = min(event.at, now), STATES.get(event.kind)
-        booked = None
         if kind is None:
-            booked = booked_in(event) if event.kind == BOOKED else None
-            if booked is None:
-                self._apply_snapshot(event, at, now)
-                return None
+            if event.kind == BOOKED:
+                return self._book(event, at, now)
+            self._apply_snapshot(event, at, now)
+            return None
         job, is_known = self._jobs.get(event.job), True
         if job is None:
             job, is_known = self._add(event.job, at)
         before, had_request = job.status if is_known else None, job.queued is not None
         completions = job.duplicates
-        if booked is not None:
-            self._book(job, booked, now if now < inf else at)
-        elif kind is not None and event is not job.queued:  # else it is read back: it is our own
+        if event is not job.queued:  # else it is this service's own, which is read back
             self._change(job, kind, event, now if now < inf else at)
         return Applied(event, kind, at, job, before, had_request, job.duplicates - completions)
 
     def _change(self, job: Job, kind: State, event: Event, now: float) -> None:
         """Apply an event to its job, and count what it changes."""
         status, queued, charging, ended = job.status, job.queued, job.charging, job.ended
-        before = queued, job.booked, charging, ended
+        begins_at = job.may_begin_at if kind is QUEUED else None
         job.apply(kind, event)
         if job.status is not status:
             self._count(job, status)
@@ -136,15 +133,22 @@ class Projection:
         if kind is CHARGING or status is CHARGING:
             self.sessions.apply(event, job)
         if kind is not ASSIGNED:
-            self.stats.apply(kind, before, job, now)
+            self.stats.apply(kind, (queued, begins_at, charging, ended), job, now)
         elif job.assigned is not None:
             self._count_large(job, job.assigned)
 
-    def _book(self, job: Job, booked: Booked, now: float) -> None:
-        """Apply what a job was told of its start: until then it does not wait."""
-        before = job.queued, job.booked, job.charging, job.ended
+    def _book(self, event: Event, at: float, now: float) -> Applied | None:
+        """Apply what a job was told of its start; None if it is malformed."""
+        if (booked := booked_in(event)) is None:
+            return None
+        job, is_known = self._jobs.get(event.job), True
+        if job is None:
+            job, is_known = self._add(event.job, at)
+        before = job.queued, job.may_begin_at, job.charging, job.ended
         job.book(booked)
-        self.stats.apply(None, before, job, now)
+        self.stats.apply(None, before, job, now if now < inf else at)
+        status = job.status if is_known else None
+        return Applied(event, None, at, job, status, job.queued is not None, 0)
 
     def _apply_snapshot(self, event: Event, at: float, now: float) -> None:
         """Apply a snapshot, unless it is older than the last one.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from math import log2
 from typing import Final, TypeAlias
 
-from api.jobs.job import Booked, Ended, Job, Visit, ends_of, may_begin_at
+from api.jobs.job import Ended, Job, Visit, ends_of
 from grid.events import ENDED, Event, State
 
 HOUR: Final = 3600
@@ -27,7 +27,7 @@ REQUESTS: Final = "requests"
 
 KINDS: Final = (REQUESTS, SESSIONS, *sorted(ENDED))
 
-Before: TypeAlias = tuple[Event | None, Booked | None, Visit | None, Ended]
+Before: TypeAlias = tuple[Event | None, float | None, Visit | None, Ended]
 
 
 class Cell:
@@ -98,16 +98,19 @@ class Stats:
         """Count an event that was applied to a job ``now``; times are Unix seconds.
 
         ``kind`` is None if the job was told of its start. ``before`` is what was known of it: when
-        it was queued, what it was told, its session, and its ends.
+        it was queued, when it might begin (None if that is the same now), its session, its ends.
         """
-        queued, booked, charging, ended = before
+        queued, begins_at, charging, ended = before
         if kind in ENDED:
             before_it = ends_of(ended).get(kind) if ended else None
             if before_it is not None:
                 self._end(before_it, kind, -1, now)
             self._end(job.ends[kind], kind, 1, now)
             return
-        if queued is job.queued and booked is job.booked and charging == job.charging:
+        may_begin_at = job.may_begin_at
+        if begins_at is None:
+            begins_at = may_begin_at
+        if queued is job.queued and begins_at == may_begin_at and charging == job.charging:
             return
         if queued is not job.queued:
             if queued is not None:
@@ -115,9 +118,9 @@ class Stats:
             if job.queued is not None:
                 self._count(job.queued.at, "", REQUESTS, 1, now)
         if charging is not None:
-            self._session(charging, _waits_since(queued, booked), -1, now)
+            self._session(charging, _waits_since(queued, begins_at), -1, now)
         if job.charging is not None:
-            self._session(job.charging, _waits_since(job.queued, job.booked), 1, now)
+            self._session(job.charging, _waits_since(job.queued, may_begin_at), 1, now)
 
     def cells(self, since: float, until: float) -> Iterator[tuple[int, str, Cell]]:
         """Yield what was counted in the hours that overlap a time: hour, substation and counts.
@@ -192,6 +195,6 @@ class Stats:
         return True
 
 
-def _waits_since(queued: Event | None, booked: Booked | None) -> float | None:
+def _waits_since(queued: Event | None, begins_at: float) -> float | None:
     """Return since when a job waits: its request, or when it may begin; None if not known."""
-    return None if queued is None else max(queued.at, may_begin_at(queued, booked))
+    return None if queued is None else max(queued.at, begins_at)
