@@ -1,7 +1,9 @@
 """A relay on ``grid.amqp`` that decides nothing: ``AMQP_URL=… python -m bench.round_robin``.
 
 The same two publishes as ``bench.peers.pika_relay``, through the project's own links: it shows what
-those cost beyond bare pika, and what they save. It leaves out what that one leaves out.
+those cost beyond bare pika, and what they save. As in the dispatcher, the requests, the jobs and
+the events have a link each: RabbitMQ serves a channel by one process. It leaves out what that one
+leaves out.
 """
 
 from __future__ import annotations
@@ -25,10 +27,11 @@ GAP_SECONDS: Final = 0.05  # as the dispatcher's
 
 
 class Relay:
-    """A relay that passes requests on; ``consumer`` and ``publisher`` are its links."""
+    """A relay that passes requests on; ``consumer``, ``jobs`` and ``events`` are its links."""
 
     def __init__(self, url: str) -> None:
-        self.publisher = Publisher("relay-jobs", [url], _say)
+        self.jobs = Publisher("relay-jobs", [url], _say)
+        self.events = Publisher("relay-events", [url], _say)
         self.consumer = Consumer(
             "relay-requests",
             [url],
@@ -42,7 +45,9 @@ class Relay:
     async def run(self) -> None:
         """Relay until the task is cancelled."""
         await asyncio.gather(
-            self.publisher.run(), self.consumer.run(deliver=self._deliver, lost=_end)
+            self.jobs.run(),
+            self.events.run(),
+            self.consumer.run(deliver=self._deliver, lost=_end),
         )
 
     def _deliver(self, delivery: Delivery) -> None:
@@ -50,9 +55,10 @@ class Relay:
         event = {"kind": "assigned", "at": time.time(), "job": job, "substation": substation}
         content = json.dumps(event, separators=(",", ":")).encode()
         done = partial(_on_confirm, delivery, [])
-        publish = self.publisher.publish
-        publish(topology.EVENTS_EXCHANGE, "dispatcher", content, done, id=f"event-{job}")
-        publish(
+        self.events.publish(
+            topology.EVENTS_EXCHANGE, "dispatcher", content, done, id=f"event-{job}"
+        )
+        self.jobs.publish(
             topology.SUBSTATIONS_EXCHANGE,
             substation,
             delivery.body,
