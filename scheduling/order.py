@@ -194,10 +194,39 @@ class DeadlineOrder:
         self, jobs: Sequence[Requirements], free_at: Sequence[float], now: float
     ) -> Sequence[SortKey]:
         """Return the priority, the group, and the turn within that, of each job."""
+        if len(jobs) == 1:
+            return [self._turn_alone(jobs[0], free_at, now)]
+        return self._turns(jobs, free_at, now)
+
+    def _turn_alone(self, needs: Requirements, free_at: Sequence[float], now: float) -> SortKey:
+        """Return the turn of a job that shares the connectors with nobody; as ``_turns`` does.
+
+        Each job that comes is asked for: nothing needs to be planned for it.
+        """
+        negative, _, requested_at, job = needs.rank
+        latest_start, seconds = needs.departs_at - needs.seconds, needs.seconds
+        if latest_start == inf:
+            due_at = requested_at + self._after(negative)
+            if due_at <= now:
+                return (negative, KEPT, due_at, needs.tag, requested_at, job)
+            return (negative, UNBOUND, needs.tag, requested_at, job)
+        if latest_start < now:
+            return (negative, LATE, latest_start, requested_at, job)
+        if free_at and max(now, free_at[0]) + seconds > needs.departs_at:
+            return (negative, POSSIBLE, seconds, requested_at, job)
+        return (negative, KEPT, latest_start, 0.0, requested_at, job)
+
+    def _after(self, negative: float) -> float:
+        """Return after how many seconds a job without a departure is due."""
+        return self._due_after[min(MAX_PRIORITY, max(0, int(-negative)))]
+
+    def _turns(
+        self, jobs: Sequence[Requirements], free_at: Sequence[float], now: float
+    ) -> Sequence[SortKey]:
         connectors = _Connectors(free_at[: len(jobs)], now)  # no job needs a later one
         found: list[SortKey] = [()] * len(jobs)
         for negative, members in _by_priority(jobs):
-            due_after = self._due_after[min(MAX_PRIORITY, max(0, int(-negative)))]
+            due_after = self._after(negative)
             planned: list[int] = []
             unbound: list[_Unbound] = []
             oldest = inf

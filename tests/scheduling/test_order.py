@@ -177,3 +177,22 @@ def test_deadline_order_with_ample_room_keeps_every_job_that_is_not_late(
     jobs = [job(str(number), *map(float, each)) for number, each in enumerate(asked)]
     turns = DeadlineOrder().turns(jobs, [NOW] * len(jobs), NOW)
     assert all(turn[1] == 0 for turn in turns)
+
+
+@given(
+    st.floats(-100, 100) | st.just(inf),
+    st.floats(0, 100),
+    st.floats(0, 3 * DUE_AFTER_SECONDS),
+    st.lists(st.floats(-50, 50), max_size=2).map(sorted),
+    st.integers(0, 9),
+)
+def test_deadline_order_of_a_single_job_is_that_of_several(
+    departs: float, seconds: float, age: float, free: list[float], priority: int
+) -> None:
+    """A short way leads there; beside it stands a job of the lowest priority, which is late."""
+    one = job("one", seconds, departs, priority=priority, age=age)
+    other = job("other", 10.0, -100.0)
+    free_at = [NOW + each for each in free]
+    (alone,) = DeadlineOrder().turns([one], free_at, NOW)
+    beside, _ = DeadlineOrder().turns([one, other], free_at, NOW)
+    assert alone == beside
