@@ -253,7 +253,7 @@ class Bookings:
                 continue
             room = self._booked.get(name) or self._room(name)
             start = room.first_start(needs.power_kw, earliest, needs.seconds)
-            if start is None or start > MAX_UNIX_TIME:
+            if start is None or start + room.length(needs.seconds) > MAX_UNIX_TIME:
                 continue
             found = start, room.share_taken(start), name, room
             if best is None or found[:3] < best[:3]:
