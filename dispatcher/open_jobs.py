@@ -253,6 +253,11 @@ class OpenJobs:
         """Return whether a start is promised to a job."""
         return job in self.booked
 
+    def booked_at(self, job: str) -> float | None:
+        """Return when a start was promised to a job, in Unix seconds; None if none is."""
+        known = self.booked.get(job)
+        return None if known is None else known[0]
+
     def sessions(self) -> dict[str, dict[str, SessionEnd]]:
         """Return when the jobs end that charge or are on their way, as far as known.
 
@@ -358,6 +363,9 @@ class OpenJobs:
         substation, at, ends_at = decision.substation, decision.at, decision.ends_at
         if self.has_ended(job, decision.replays, decision.asked_at):
             return
+        booked = self.booked.get(job)
+        if booked is not None and booked[0] <= at:  # else it was promised another start since
+            del self.booked[job]
         known = self._assigned.get(job)
         if known is not None and known.substation == substation:
             known.at, known.last = max(known.at, at), max(known.last, offset)
@@ -369,6 +377,7 @@ class OpenJobs:
             self._put(job, assigned)
 
     def _begin(self, job: str, substation: str, at: float, ends_at: float, offset: int) -> None:
+        self.booked.pop(job, None)
         known = self._assigned.get(job)
         if known is not None and known.substation == substation:
             if not known.begun:
@@ -383,7 +392,6 @@ class OpenJobs:
         known = self._assigned.get(job)
         assigned.record = self._waiting.pop(job, known.record if known else None)
         self._requeued.pop(job, None)
-        self.booked.pop(job, None)
         self._assigned[job] = assigned
 
     def _requeue(self, job: str, substation: str, read_to: int | None) -> None:
@@ -404,8 +412,8 @@ class OpenJobs:
     def _book_again(self, booking: Booking, at: float) -> None:
         """Book a start as the log says, unless the job was sent, or has ended, or it is older."""
         job = booking.request.id
-        known = self.booked.get(job)
-        is_over = job in self._assigned or job in self._ended
+        known, sent = self.booked.get(job), self._assigned.get(job)
+        is_over = job in self._ended or (sent is not None and (sent.begun or at <= sent.at))
         if not is_over and (known is None or known[0] <= at):
             self._book(booking, at)
 

@@ -39,7 +39,7 @@ class Promises:
         self._charge_speed = charge_speed
         self._look_at = 0.0
 
-    def refresh(self, in_hand: Iterable[Job], clock: float) -> None:
+    def refresh(self, in_hand: Collection[Job], clock: float) -> None:
         """Bring the table's bookings up to what the event log and the jobs in hand say."""
         for each in list(self._open_jobs.bookings):
             expires_at = each.request.expires_at
@@ -48,20 +48,12 @@ class Promises:
         bookings = self._open_jobs.bookings
         self._table.book(self._made(bookings, in_hand, clock) if bookings else None)
 
-    def offer(
-        self, needs: Requirements, in_hand: Iterable[Job], at: Moment, but: Booking | None = None
-    ) -> Offer | None:
-        """Return the earliest start for a job; None if no substation may be sent jobs just now.
-
-        ``but`` is the start that it has, if it is to have another.
-        """
-        tracker, bookings = self._table.tracker, self._table.bookings
-        known = tracker.substations.items()
-        names = [name for name, state in known if tracker.ineligible_reason(state, at.now) is None]
-        if bookings is None or but is not None:
-            others = [each for each in self._open_jobs.bookings if each is not but]
-            bookings = self._made(others, in_hand, at.clock)
-        return bookings.offer(needs, names)
+    def offer(self, needs: Requirements, in_hand: Collection[Job], at: Moment) -> Offer | None:
+        """Return the earliest start for a job; None if no substation may be sent jobs just now."""
+        if (bookings := self._table.bookings) is None:
+            bookings = self._made(self._open_jobs.bookings, in_hand, at.clock)
+            self._table.book(bookings)
+        return bookings.offer(needs, self._eligible(at.now))
 
     def book(self, booking: Booking, clock: float) -> None:
         """Promise a start; one that the job had does not hold any more."""
@@ -73,12 +65,32 @@ class Promises:
         """Return the bookings that are to begin."""
         return [each for each in self._open_jobs.bookings if each.start <= clock]
 
-    def pop_broken(self, now: float, clock: float) -> list[Booking]:
-        """Return the bookings that cannot be kept: those long overdue, or at no place any more."""
-        if now < self._look_at:
+    def pop_moved(self, in_hand: Collection[Job], at: Moment) -> list[tuple[Booking, Booking]]:
+        """Return the bookings that cannot be kept, each with another: the earliest start there is.
+
+        They are long overdue, or their substation is drained, or has left.
+        """
+        if at.now < self._look_at:
             return []
-        self._look_at = now + RETRY_INTERVAL
-        return [each for each in self._open_jobs.bookings if self._is_broken(each, clock)]
+        self._look_at = at.now + RETRY_INTERVAL
+        kept: list[Booking] = []
+        broken: list[Booking] = []
+        for each in self._not_sent(self._open_jobs.bookings, in_hand):
+            (broken if self._is_broken(each, at.clock) else kept).append(each)
+        names = self._eligible(at.now) if broken else []
+        if not names:
+            return []
+        left, moved = self._made(kept, in_hand, at.clock), []
+        for each in sorted(broken, key=lambda booking: booking.start):
+            needs = self.needs_of(each)
+            offer = left.offer(needs, names)
+            if offer is None or offer.start >= needs.expires_at or _is_at(each, offer):
+                left.add(each)
+                continue
+            found = Booking(each.request, offer.substation, offer.start, offer.end)
+            left.add(found)
+            moved.append((each, found))
+        return moved
 
     def needs_of(self, booking: Booking) -> Requirements:
         """Return what the job of a booking needs."""
@@ -88,8 +100,19 @@ class Promises:
         state = self._table.tracker.substations.get(booking.substation)
         return state is None or state.drained or booking.start + LATE_SECONDS <= clock
 
+    def _eligible(self, now: float) -> list[str]:
+        """Return the substations that may be sent jobs."""
+        tracker = self._table.tracker
+        known = tracker.substations.items()
+        return [name for name, state in known if tracker.ineligible_reason(state, now) is None]
+
+    def _not_sent(self, bookings: Iterable[Booking], in_hand: Iterable[Job]) -> list[Booking]:
+        """Return the bookings without those whose jobs are on their way."""
+        sent = {job.id for job in in_hand if job.state is JobState.ASSIGNED}
+        return [each for each in bookings if each.request.id not in sent]
+
     def _made(
-        self, bookings: Collection[Booking], in_hand: Iterable[Job], clock: float
+        self, bookings: Collection[Booking], in_hand: Collection[Job], clock: float
     ) -> Bookings:
         sessions = self._open_jobs.sessions()
         for job in in_hand:  # those on their way, which the open jobs do not know yet
@@ -98,7 +121,12 @@ class Promises:
                 end = SessionEnd(job.assigned_at + seconds, job.requirements.power_kw)
                 sessions.setdefault(job.substation, {})[job.id] = end
         ends = {name: list(each.values()) for name, each in sessions.items()}
-        return Bookings(bookings, ends, self._table.tracker.substations, clock)
+        left = self._not_sent(bookings, in_hand)  # the others count as sessions
+        return Bookings(left, ends, self._table.tracker.substations, clock)
+
+
+def _is_at(booking: Booking, offer: Offer) -> bool:
+    return (booking.substation, booking.start) == (offer.substation, offer.start)
 
 
 def promised(booking: Booking) -> str:
