@@ -93,20 +93,40 @@ class Room:
 
     def fits(self, power_kw: float, start: float, end: float) -> bool:
         """Return whether a session of that power leaves all bookings what they need."""
-        return all(self._fits_at(at, power_kw) for at in self._changes(start, end))
+        return self._first_full(power_kw, start, end) is None
+
+    def fits_alone(self, power_kw: float, start: float, end: float) -> bool:
+        """Return whether it would if no session were in progress now."""
+        for at in self._changes(start, end):
+            most_kw = self._state.most_kw(at)
+            drawn_kw = self._state.background_kw + self._booked_kw(at) + power_kw
+            if most_kw is not None and drawn_kw > most_kw * TOLERANCE:
+                return False
+            if self._booked(at) + 1 > self._state.places:
+                return False
+        return True
 
     def first_start(self, power_kw: float, earliest: float, seconds: float) -> float | None:
         """Return the first time from ``earliest`` at which a session fits; None if none does."""
-        length = self.length(seconds)
+        length, full_at = self.length(seconds), -inf
         for start in self._openings(earliest):
-            if self.fits(power_kw, start, start + length):
+            if start <= full_at:
+                continue  # it would last until then as well
+            found = self._first_full(power_kw, start, start + length)
+            if found is None:
                 return start
+            full_at = found
         return None
 
     def share_taken(self, at: float) -> float:
         """Return the share of the connectors that are taken at a time."""
         places = self._state.places
         return self._taken(at) / places if places else inf
+
+    def _first_full(self, power_kw: float, start: float, end: float) -> float | None:
+        """Return when a session of that power first takes what is booked; None if never."""
+        times = self._changes(start, end)
+        return next((at for at in times if not self._fits_at(at, power_kw)), None)
 
     def _fits_at(self, at: float, power_kw: float) -> bool:
         if self._taken(at) + 1 > self._state.places:
@@ -118,12 +138,20 @@ class Room:
         """Return how many connectors sessions and bookings take at a time."""
         known = len(self._ended) - self._ended.count(at)
         unknown = self._unknown if self._unknown_end > at else 0
-        return known + unknown + self._begun.count(at) - self._over.count(at)
+        return known + unknown + self._booked(at)
+
+    def _booked(self, at: float) -> int:
+        """Return how many connectors bookings take at a time."""
+        return self._begun.count(at) - self._over.count(at)
+
+    def _booked_kw(self, at: float) -> float:
+        """Return what the jobs of bookings draw at a time."""
+        return self._begun.power_kw(at) - self._over.power_kw(at)
 
     def _drawn_kw(self, at: float) -> float:
         """Return what sessions, bookings and other consumers draw at a time."""
         state = self._state
-        booked_kw = self._begun.power_kw(at) - self._over.power_kw(at)
+        booked_kw = self._booked_kw(at)
         all_ended = self._ended.count(at) == len(self._ended)
         if all_ended and (not self._unknown or self._unknown_end <= at):
             return state.background_kw + booked_kw
@@ -218,20 +246,24 @@ class Bookings:
                 room = self._booked[name] = self._room(name)
             room.add_booking(booking)
 
-    def closed_to(self, power_kw: float, seconds: float, *, ahead: bool = False) -> list[str]:
+    def closed_to(
+        self, power_kw: float, seconds: float, *, ahead: bool = False, alone: bool = False
+    ) -> list[str]:
         """Return the substations where a session that begins now would break a promise.
 
         Args:
             power_kw: What it draws.
             seconds: How long it charges; 0 where nobody said.
             ahead: It does not begin at once, but when a connector becomes free.
+            alone: The sessions in progress do not count: it waits until they end.
         """
         closed = []
         for name, room in self._booked.items():
             length = room.length(seconds)
             if ahead:  # one that is dispatched ahead waits for a session at most
                 length += room.length(0.0)
-            if not room.fits(power_kw, self._clock, self._clock + length):
+            fits = room.fits_alone if alone else room.fits
+            if not fits(power_kw, self._clock, self._clock + length):
                 closed.append(name)
         return closed
 
