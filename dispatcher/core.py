@@ -559,6 +559,13 @@ class Core:
         before: it is promised the earliest there is.
         """
         request, clock = job.request, self._at.clock
+        if self.open_jobs.has_ended(job.id, job.replays, request.requested_at):
+            # its start was promised, and it was over before its request came
+            self._wait_queue.pop_where(lambda each: each is job)
+            self._metrics.dropped.labels(DropReason.ENDED).inc()
+            self._do(LogJob(job.id, job.trace, "the request is dropped: its job has ended"))
+            self._gone(job)
+            return
         where = self.open_jobs.substation(job.id)
         if where and where != job.was_at:
             # its start was promised, and it was sent there before its request came

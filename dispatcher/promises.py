@@ -15,6 +15,7 @@ from dispatcher.inputs import Moment
 from dispatcher.jobs import Job, JobState
 from dispatcher.open_jobs import OpenJobs
 from grid.kinds import Booking
+from grid.messages import ChargeRequest
 from scheduling.bookings import Bookings, Offer, SessionEnd
 from scheduling.candidates import CandidateTable
 from scheduling.order import Requirements, requirements
@@ -62,8 +63,15 @@ class Promises:
             self._table.bookings.add(booking)
 
     def due(self, clock: float) -> list[Booking]:
-        """Return the bookings that are to begin."""
-        return [each for each in self._open_jobs.bookings if each.start <= clock]
+        """Return the bookings that are to begin: none whose vehicle has left.
+
+        One whose patience has just ended is begun all the same: the passes over the jobs come a
+        moment after its start.
+        """
+        return [
+            each for each in self._open_jobs.bookings
+            if each.start <= clock and not _is_over(each.request, clock)
+        ]  # fmt: skip
 
     def pop_moved(self, in_hand: Collection[Job], at: Moment) -> list[tuple[Booking, Booking]]:
         """Return the bookings that cannot be kept, each with another: the earliest start there is.
@@ -123,6 +131,12 @@ class Promises:
         ends = {name: list(each.values()) for name, each in sessions.items()}
         left = self._not_sent(bookings, in_hand)  # the others count as sessions
         return Bookings(left, ends, self._table.tracker.substations, clock)
+
+
+def _is_over(request: ChargeRequest, clock: float) -> bool:
+    departs_at, until = request.departure_time, request.waits_until
+    has_left = departs_at is not None and departs_at <= clock
+    return has_left or (until is not None and until + LATE_SECONDS <= clock)
 
 
 def _is_at(booking: Booking, offer: Offer) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from dispatcher.inputs import OlderEventsRead
+from dispatcher.open_jobs import OpenJobs
 from dispatcher.promises import LATE_SECONDS
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import BOOKED, Event, State
 from grid.messages import MAX_UNIX_TIME, ChargeRequest
-from tests.dispatcher.harness import AT, PREFETCH, SUBSTATIONS, Harness
+from tests.dispatcher.harness import AT, PREFETCH, SUBSTATIONS, Harness, confirming
 from tests.dispatcher.test_core_promises import (
     HOUR,
     bring,
@@ -272,3 +274,31 @@ async def test_core_keeps_a_promise_that_is_newer_than_the_decision() -> None:
     assert list(other.open_jobs.booked) == ["job"]
     other.read_events(Event(State.CHARGING, AT + 3, "job", "s1"), later)
     assert other.open_jobs.booked == {}
+
+
+async def test_core_begins_no_job_whose_vehicle_left_while_nobody_decided() -> None:
+    """Nor one whose patience ended long ago."""
+    harness = harness_of("s1", connectors=2)
+    await promised(harness, "leaves", 100, departure_time=AT + 100 + HOUR)
+    await promised(harness, "waits", 100, max_wait_seconds=10)
+    successor = harness_of("s1")
+    successor.read_events(*log_of(harness))
+    await pass_time(successor, 101 + HOUR)
+    assert (successor.routed(), successor.open_jobs.booked) == ([], {})
+
+
+async def test_core_drops_the_request_of_a_promised_job_that_ended_long_ago() -> None:
+    """It was behind others while its job was charged; then a dispatcher began anew."""
+    harness = harness_of("s1")
+    await promised(harness, "job", 100)
+    await pass_time(harness, 100)
+    earlier = OpenJobs(complete=True)
+    for each in (*log_of(harness), Event(State.COMPLETED, AT + 200, "job", "s1")):
+        earlier.take(each, 1)
+    successor = Harness(confirming(), "s1")
+    await reserve(successor, "job", 100)
+    assert successor.queue.acked == []
+    successor.shell.feed(OlderEventsRead(earlier))
+    await pass_time(successor, 300)
+    assert (successor.routed(), promises(successor)) == ([], [])
+    assert (successor.queue.acked, successor.core.waiting) == ([1], 0)
