@@ -118,6 +118,7 @@ SENT_AGAIN: Final = "sent again to the substation that may have the job already"
 IN_DOUBT: Final = (
     "sent again to the same substation: the link broke before RabbitMQ confirmed the job"
 )
+ANSWERS_PER_PASS: Final = 25  # to jobs that ask for a start: each takes 6 ms at 1,000 substations
 SILENCE_INTERVAL: Final = 1.0  # seconds between two questions about jobs that have not begun
 NOT_BEGUN: Final = "sent again to the same substation: it did not begin there in time"
 
@@ -510,11 +511,20 @@ class Core:
                 self._book(moved, f"its start at {booking.substation} could not be kept")
         self._tell_again()
         promises.refresh(self._jobs.values(), at.clock)
-        if not self._may_promise:
-            return
+        if self._may_promise:
+            self._answer_all()
+
+    def _answer_all(self) -> None:
+        """Answer the jobs that ask for a start: so many, as nothing else is done meanwhile."""
+        answered, is_booked = 0, self.open_jobs.is_booked
         for job in list(self._wait_queue.later):
-            if job.requirements.reserve and job.is_ours and not self.open_jobs.is_booked(job.id):
-                self._isolated(job, self._promise)
+            if not job.requirements.reserve or not job.is_ours or is_booked(job.id):
+                continue
+            if answered == ANSWERS_PER_PASS:
+                self._route_soon()
+                return
+            self._isolated(job, self._promise)
+            answered += is_booked(job.id) or job.state is not JobState.WAITING
 
     def _isolated(self, job: Job, act: Callable[..., None], *arguments: object) -> None:
         """Do something for a job; reject it if the code fails over it."""
@@ -550,7 +560,11 @@ class Core:
         if assignment is not None:
             self._wait_queue.pop_where(lambda each: each is job)
             self._jobs[job.id] = job
-            self._assign(job, assignment.substation, assignment.explanation)
+            try:
+                self._assign(job, assignment.substation, assignment.explanation)
+            except Exception:
+                self._tracker.undo(assignment.substation)
+                raise
 
     def _promise(self, job: Job) -> None:
         """Promise a start to a job that asks for one, or refuse it.
@@ -574,7 +588,7 @@ class Core:
             return
         offer = self._promises.offer(job.requirements, self._jobs.values(), self._at)
         if offer is None:
-            return  # no substation may be sent jobs: nothing is known of those to come
+            return  # no substation may be sent jobs, or is allowed so much power: that may change
         booking = Booking(request, offer.substation, offer.start, offer.end)
         sent_to = where or self.index.assigned_to(job.id)
         if sent_to and offer.start < job.requirements.expires_at:

@@ -7,7 +7,7 @@ from which the request can be read again.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 from functools import partial
 from heapq import nsmallest
 from itertools import count
@@ -258,14 +258,14 @@ class OpenJobs:
         known = self.booked.get(job)
         return None if known is None else known[0]
 
-    def sessions(self) -> dict[str, dict[str, SessionEnd]]:
-        """Return when the jobs end that charge or are on their way, as far as known.
+    def sessions(self, substations: Container[str]) -> dict[str, dict[str, SessionEnd]]:
+        """Return when the jobs end that charge, or are on their way, at some substations.
 
-        By substation and id.
+        As far as that is known, by substation and id.
         """
         found: dict[str, dict[str, SessionEnd]] = {}
         for job, known in self._assigned.items():
-            if known.ends_at:
+            if known.ends_at and known.substation in substations:
                 end = SessionEnd(known.ends_at, known.power_kw)
                 found.setdefault(known.substation, {})[job] = end
         return found

@@ -6,7 +6,7 @@ well, and a job is sent in time though its message waits behind many others.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from datetime import UTC, datetime
 from math import inf
 from typing import Final
@@ -39,6 +39,7 @@ class Promises:
         self._open_jobs = open_jobs
         self._charge_speed = charge_speed
         self._look_at = 0.0
+        self._knows_all = False  # the table's bookings know of the sessions of all substations
 
     def refresh(self, in_hand: Collection[Job], clock: float) -> None:
         """Bring the table's bookings up to what the event log and the jobs in hand say."""
@@ -47,13 +48,18 @@ class Promises:
             if expires_at is not None and expires_at <= clock:
                 self._open_jobs.unbook(each.request.id)  # it was not kept, and nobody waits for it
         bookings = self._open_jobs.bookings
-        self._table.book(self._made(bookings, in_hand, clock) if bookings else None)
+        # only an offer asks for the other substations: thousands of sessions take milliseconds
+        where = {each.substation for each in bookings}
+        self._table.book(self._made(bookings, in_hand, clock, where) if bookings else None)
+        self._knows_all = False
 
     def offer(self, needs: Requirements, in_hand: Collection[Job], at: Moment) -> Offer | None:
         """Return the earliest start for a job; None if no substation may be sent jobs just now."""
-        if (bookings := self._table.bookings) is None:
-            bookings = self._made(self._open_jobs.bookings, in_hand, at.clock)
+        if (bookings := self._table.bookings) is None or not self._knows_all:
+            where = self._table.tracker.substations
+            bookings = self._made(self._open_jobs.bookings, in_hand, at.clock, where)
             self._table.book(bookings)
+            self._knows_all = True
         return bookings.offer(needs, self._eligible(at.now))
 
     def book(self, booking: Booking, clock: float) -> None:
@@ -88,7 +94,8 @@ class Promises:
         names = self._eligible(at.now) if broken else []
         if not names:
             return []
-        left, moved = self._made(kept, in_hand, at.clock), []
+        left = self._made(kept, in_hand, at.clock, self._table.tracker.substations)
+        moved = []
         for each in sorted(broken, key=lambda booking: booking.start):
             needs = self.needs_of(each)
             offer = left.offer(needs, names)
@@ -120,9 +127,14 @@ class Promises:
         return [each for each in bookings if each.request.id not in sent]
 
     def _made(
-        self, bookings: Collection[Booking], in_hand: Collection[Job], clock: float
+        self,
+        bookings: Collection[Booking],
+        in_hand: Collection[Job],
+        clock: float,
+        substations: Container[str],
     ) -> Bookings:
-        sessions = self._open_jobs.sessions()
+        """Return the bookings as of now, with the sessions at these substations."""
+        sessions = self._open_jobs.sessions(substations)
         for job in in_hand:  # those on their way, which the open jobs do not know yet
             seconds = job.requirements.seconds
             if job.state is JobState.ASSIGNED and seconds:

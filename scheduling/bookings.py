@@ -169,13 +169,14 @@ class Room:
         if (limits := self._state.power_limits) is not None:
             yield from (each.start for each in limits.steps if start < each.start < end)
 
-    def _openings(self, earliest: float) -> list[float]:
-        """Return ``earliest``, and all times after it at which there may be more left."""
+    def _openings(self, earliest: float) -> Iterator[float]:
+        """Yield ``earliest``, and all times after it at which there may be more left."""
+        yield earliest
         times = {*self._ended.between(earliest, inf), *self._over.between(earliest, inf)}
         times.add(self._unknown_end)
         if (limits := self._state.power_limits) is not None:
             times.update(each.start for each in limits.steps)
-        return [earliest, *sorted(each for each in times if each > earliest)]
+        yield from sorted(each for each in times if each > earliest)
 
 
 class _Steps:
@@ -229,6 +230,7 @@ class Bookings:
     ) -> None:
         self._states, self._clock, self._sessions = states, clock, sessions
         self._booked: dict[str, Room] = {}  # the substations where anything is booked
+        self._others: dict[str, Room] = {}  # those of the others that were asked for
         for each in bookings:
             self.add(each)
 
@@ -241,9 +243,8 @@ class Bookings:
         if late > 0:
             booking = replace(booking, start=self._clock, end=booking.end + late)
         if name in self._states:
-            room = self._booked.get(name)
-            if room is None:
-                room = self._booked[name] = self._room(name)
+            room = self._booked[name] = self._room(name)
+            self._others.pop(name, None)
             room.add_booking(booking)
 
     def closed_to(
@@ -269,7 +270,8 @@ class Bookings:
 
     def on_dispatched(self, substation: str, power_kw: float, seconds: float) -> None:
         """Count a job that was dispatched since."""
-        if seconds and (room := self._booked.get(substation)) is not None:
+        room = self._booked.get(substation) or self._others.get(substation)
+        if seconds and room is not None:
             room.add_session(SessionEnd(self._clock + seconds, power_kw))
 
     def offer(self, needs: Requirements, substations: Collection[str]) -> Offer | None:
@@ -283,7 +285,7 @@ class Bookings:
         for name in substations:
             if needs.allowed and name not in needs.allowed:
                 continue
-            room = self._booked.get(name) or self._room(name)
+            room = self._room(name)
             start = room.first_start(needs.power_kw, earliest, needs.seconds)
             if start is None or start + room.length(needs.seconds) > MAX_UNIX_TIME:
                 continue
@@ -298,7 +300,11 @@ class Bookings:
         )
 
     def _room(self, name: str) -> Room:
-        return Room(self._states[name], (), self._sessions.get(name, ()), self._clock)
+        room = self._booked.get(name) or self._others.get(name)
+        if room is None:
+            sessions = self._sessions.get(name, ())
+            room = self._others[name] = Room(self._states[name], (), sessions, self._clock)
+        return room
 
 
 def _can_use(needs: Requirements, start: float, earliest: float) -> bool:

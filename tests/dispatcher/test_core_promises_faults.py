@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dispatcher import core
 from dispatcher.inputs import OlderEventsRead
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.promises import LATE_SECONDS
@@ -302,3 +303,24 @@ async def test_core_drops_the_request_of_a_promised_job_that_ended_long_ago() ->
     await pass_time(successor, 300)
     assert (successor.routed(), promises(successor)) == ([], [])
     assert (successor.queue.acked, successor.core.waiting) == ([1], 0)
+
+
+async def test_core_answers_many_jobs_that_ask_for_a_start_in_several_passes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Meanwhile others are sent; one that cannot be answered yet keeps none from an answer."""
+    harness = harness_of("s1", "s2", connectors=1000)
+    drain(harness, "s2")
+    count = 12
+    monkeypatch.setattr(core, "ANSWERS_PER_PASS", 5)
+    for number in range(count):
+        allowed = ("s2",) if number < 3 else ("s1",)
+        request = ChargeRequest(
+            f"j{number}", AT, earliest_start=AT + 9, reserve=True, eligible_substations=allowed
+        )
+        harness.queue.bring(request.encode(), request.id)
+    harness.route()
+    assert len(harness.open_jobs.booked) == 5
+    await turns()
+    assert len(harness.open_jobs.booked) == count - 3
+    assert harness.open_jobs.is_booked(f"j{count - 1}")
