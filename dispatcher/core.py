@@ -73,7 +73,15 @@ from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, Job, JobsInHand, JobS
 from dispatcher.log_events import LogEvents
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.overdue import OverdueJobs
-from dispatcher.promises import GRANTED, MOVED, REFUSED, Promises, promised, refusal
+from dispatcher.promises import (
+    GRANTED,
+    MOVED,
+    REFUSED,
+    RETRY_INTERVAL,
+    Promises,
+    promised,
+    refusal,
+)
 from dispatcher.queues import Queues, Whereabouts
 from dispatcher.reclaim import Reclaiming
 from dispatcher.recognition import (
@@ -179,6 +187,7 @@ class Core:
         self._cancelling = False  # some that wait are cancelled
         self._promises = Promises(table, self.open_jobs, rules.charge_speed)
         self._untold: list[Event] = []  # promises that RabbitMQ did not take
+        self._tell_at = 0.0  # when they may be written again
         self._unsettled = Unsettled()
         self._log_events = LogEvents(
             self._tracker, self.index, self.open_jobs, standby, self._unsettled
@@ -600,11 +609,14 @@ class Core:
         self._wait_queue.pop_where(lambda each: each is job)
         self._metrics.promises.labels(REFUSED).inc()
         self._do(WriteEvent(kinds.refused(job.id, clock, booking)))
-        reason = refusal(job.requirements, booking)
+        reason = refusal(job.requirements, booking, clock)
         self._end(job, Event(State.EXPIRED, clock, job.id, attempt=job.attempt, reason=reason))
 
     def _tell_again(self) -> None:
         """Write the promises again that are not in the log, and still hold."""
+        if self._at.now < self._tell_at:
+            return
+        self._tell_at = self._at.now + RETRY_INTERVAL
         untold, self._untold = self._untold, []
         for event in untold:
             if self.open_jobs.booked_at(event.job) == event.at:

@@ -22,7 +22,7 @@ from scheduling.order import Requirements, requirements
 
 GRANTED, REFUSED, MOVED = "granted", "refused", "moved"  # what became of what a job asked for
 LATE_SECONDS: Final = 30.0  # for so long a start may be late, before another is sought
-RETRY_INTERVAL: Final = 1.0  # between two searches for other starts
+RETRY_INTERVAL: Final = 1.0  # between two searches for other starts, or two attempts to tell of one
 
 
 class Promises:
@@ -160,12 +160,13 @@ def promised(booking: Booking) -> str:
     return f"its start at {booking.substation} is promised for {_time(booking.start)}"
 
 
-def refusal(needs: Requirements, nearest: Booking) -> str:
-    """Return why no start is promised to a job, in words, and the nearest there is."""
+def refusal(needs: Requirements, nearest: Booking, clock: float) -> str:
+    """Return why no start is promised to a job now, in words, and the nearest there is."""
     if needs.departs_at < inf:
         why = "from none it would be done at its departure"
     elif needs.earliest_start > -inf:
-        why = f"every connector is taken at {_time(needs.earliest_start)}, or the power"
+        wanted = _time(max(clock, needs.earliest_start))
+        why = f"every connector is taken at {wanted}, or the power"
     else:
         why = "none is early enough for its max_wait_seconds"
     return (

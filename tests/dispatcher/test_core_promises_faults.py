@@ -324,3 +324,13 @@ async def test_core_answers_many_jobs_that_ask_for_a_start_in_several_passes(
     await turns()
     assert len(harness.open_jobs.booked) == count - 3
     assert harness.open_jobs.is_booked(f"j{count - 1}")
+
+
+async def test_core_says_when_a_start_was_refused_whose_time_has_passed() -> None:
+    """Its request waited behind others: it is the present that is taken."""
+    harness = harness_of("s1")
+    await promised(harness, "first", 0)
+    await pass_time(harness, 50)
+    await reserve(harness, "second", 10)
+    (end,) = harness.publisher.events(State.EXPIRED)
+    assert "every connector is taken at 1970-01-01T00:17:30Z" in end.reason
