@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec.structs import astuple, replace
+from msgspec.structs import astuple
 
 from dispatcher.commands import (
     Ack,
@@ -74,7 +73,15 @@ from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER, Job, JobsInHand, JobS
 from dispatcher.log_events import LogEvents
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.overdue import OverdueJobs
-from dispatcher.promises import GRANTED, MOVED, REFUSED, Promises, promised, refusal
+from dispatcher.promises import (
+    GRANTED,
+    MOVED,
+    REFUSED,
+    RETRY_INTERVAL,
+    Promises,
+    promised,
+    refusal,
+)
 from dispatcher.queues import Queues, Whereabouts
 from dispatcher.reclaim import Reclaiming
 from dispatcher.recognition import (
@@ -91,7 +98,7 @@ from dispatcher.unsettled import Unsettled
 from grid import kinds, messages, parking
 from grid.cancellations import Cancellations
 from grid.errors import MalformedMessage
-from grid.events import Event, State
+from grid.events import BOOKED, Event, State
 from grid.kinds import Booking
 from grid.messages import ChargeRequest
 from grid.outcome import Outcome
@@ -119,6 +126,7 @@ SENT_AGAIN: Final = "sent again to the substation that may have the job already"
 IN_DOUBT: Final = (
     "sent again to the same substation: the link broke before RabbitMQ confirmed the job"
 )
+ANSWERS_PER_PASS: Final = 25  # to jobs that ask for a start: each takes 6 ms at 1,000 substations
 SILENCE_INTERVAL: Final = 1.0  # seconds between two questions about jobs that have not begun
 NOT_BEGUN: Final = "sent again to the same substation: it did not begin there in time"
 
@@ -178,6 +186,8 @@ class Core:
         self._cancellations = Cancellations()
         self._cancelling = False  # some that wait are cancelled
         self._promises = Promises(table, self.open_jobs, rules.charge_speed)
+        self._untold: list[Event] = []  # promises that RabbitMQ did not take
+        self._tell_at = 0.0  # when they may be written again
         self._unsettled = Unsettled()
         self._log_events = LogEvents(
             self._tracker, self.index, self.open_jobs, standby, self._unsettled
@@ -371,7 +381,7 @@ class Core:
         if judgement.action is Action.DROP:
             self._drop(request, delivery)
         elif judgement.action is Action.ATTACH and in_hand is not None:
-            in_hand.delivery = delivery
+            in_hand.delivery, in_hand.early = delivery, False
         elif judgement.action is Action.RESEND:
             self._resend(self._new_job(request, delivery), judgement.substation, SENT_AGAIN)
         else:
@@ -450,15 +460,16 @@ class Core:
             self._resend_in_doubt()
         if self._cancelling:
             self._cancel_waiting()
-        for job in self._wait_queue.pop_expired(self._at.clock):
-            self._expire(job)
         settling = self._tracker.settling(self._at.now)
         if not settling:
             self._tracker.end_settling()
+            if self.open_jobs.booked:
+                self._begin_promised()
+        for job in self._wait_queue.pop_expired(self._at.clock):
+            self._expire(job)
+        if not settling:
             if self._wait_queue.later or self.open_jobs.booked or self._table.bookings:
-                self._begin_later()
-            if self._wait_queue.is_due(self._at.clock):
-                self._arrange()
+                self._plan_later()
             self._schedule()
         self._publish_placed()
         waiting = self._wait_queue or self._wait_queue.later
@@ -489,21 +500,40 @@ class Core:
 
     # starts that are promised
 
-    def _begin_later(self) -> None:
-        """Admit the jobs that may begin by now, and keep and make promises."""
-        at, promises = self._at, self._promises
-        self._wait_queue.admit(at.clock)
-        promises.refresh(self._jobs.values(), at.clock)
-        for booking in promises.due(at.clock):
+    @property
+    def _may_promise(self) -> bool:
+        """Return whether all promises are known, those of the dispatcher before as well."""
+        return self._is_current and self.open_jobs.complete
+
+    def _begin_promised(self) -> None:
+        """Assign the jobs whose promised start has come: before they expire, if that is soon."""
+        for booking in self._promises.due(self._at.clock):
             if (job := self._job_of(booking)) is not None:
                 self._isolated(job, self._begin_booked, booking)
-        if not self.open_jobs.complete:
-            return  # there may be other promises
-        for booking in promises.pop_broken(at.now, at.clock):
-            self._move(booking)
+
+    def _plan_later(self) -> None:
+        """Admit the jobs that may begin by now, move promises, and make new ones."""
+        at, promises = self._at, self._promises
+        self._wait_queue.admit(at.clock)
+        if self._may_promise and not self.standby.is_standby(at.now):
+            for booking, moved in promises.pop_moved(self._jobs.values(), at):
+                self._book(moved, f"its start at {booking.substation} could not be kept")
+        self._tell_again()
+        promises.refresh(self._jobs.values(), at.clock)
+        if self._may_promise:
+            self._answer_all()
+
+    def _answer_all(self) -> None:
+        """Answer the jobs that ask for a start: so many, as nothing else is done meanwhile."""
+        answered, is_booked = 0, self.open_jobs.is_booked
         for job in list(self._wait_queue.later):
-            if job.requirements.reserve and job.is_ours and not self.open_jobs.is_booked(job.id):
-                self._isolated(job, self._promise)
+            if not job.requirements.reserve or not job.is_ours or is_booked(job.id):
+                continue
+            if answered == ANSWERS_PER_PASS:
+                self._route_soon()
+                return
+            self._isolated(job, self._promise)
+            answered += is_booked(job.id) or job.state is not JobState.WAITING
 
     def _isolated(self, job: Job, act: Callable[..., None], *arguments: object) -> None:
         """Do something for a job; reject it if the code fails over it."""
@@ -517,7 +547,8 @@ class Core:
     def _job_of(self, booking: Booking) -> Job | None:
         """Return the job whose promised start has come; None if it is not to begin now.
 
-        Its request may still be behind others in ``charge.requests``: it is dropped later on.
+        Its request may still be behind others in ``charge.requests``: it is dropped later on. Then
+        only the active dispatcher sends the job: all of them know of the promise.
         """
         request = booking.request
         replays = self.open_jobs.replays(request.id)
@@ -526,8 +557,11 @@ class Core:
             return None
         if (job := self._jobs.get(request.id)) is not None:
             return job if job.state is JobState.WAITING and job.is_ours else None
+        if not self._is_current or self.standby.is_standby(self._at.now):
+            return None
         needs, trace = self._promises.needs_of(booking), carried({}, self._chance)
-        return Job(request, needs, request.encode(), None, self._at.now, trace, replays)
+        body = request.encode()
+        return Job(request, needs, body, None, self._at.now, trace, replays, early=True)
 
     def _begin_booked(self, job: Job, booking: Booking) -> None:
         """Assign a job whose promised start has come, if there is capacity."""
@@ -535,39 +569,58 @@ class Core:
         if assignment is not None:
             self._wait_queue.pop_where(lambda each: each is job)
             self._jobs[job.id] = job
-            self._assign(job, assignment.substation, assignment.explanation)
+            try:
+                self._assign(job, assignment.substation, assignment.explanation)
+            except Exception:
+                self._tracker.undo(assignment.substation)
+                raise
 
     def _promise(self, job: Job) -> None:
-        """Promise a start to a job that asks for one, or refuse it."""
+        """Promise a start to a job that asks for one, or refuse it.
+
+        A job that was sent to a substation which does not have it any more was promised a start
+        before: it is promised the earliest there is.
+        """
         request, clock = job.request, self._at.clock
-        if where := self.open_jobs.substation(job.id):
+        if self.open_jobs.has_ended(job.id, job.replays, request.requested_at):
+            # its start was promised, and it was over before its request came
+            self._wait_queue.pop_where(lambda each: each is job)
+            self._metrics.dropped.labels(DropReason.ENDED).inc()
+            self._do(LogJob(job.id, job.trace, "the request is dropped: its job has ended"))
+            self._gone(job)
+            return
+        where = self.open_jobs.substation(job.id)
+        if where and where != job.was_at:
             # its start was promised, and it was sent there before its request came
             self._wait_queue.pop_where(lambda each: each is job)
             self._resend(job, where, SENT_AGAIN)
             return
         offer = self._promises.offer(job.requirements, self._jobs.values(), self._at)
         if offer is None:
-            return  # no substation may be sent jobs: nothing is known of those to come
+            return  # no substation may be sent jobs, or is allowed so much power: that may change
         booking = Booking(request, offer.substation, offer.start, offer.end)
+        sent_to = where or self.index.assigned_to(job.id)
+        if sent_to and offer.start < job.requirements.expires_at:
+            self._book(booking, f"its start at {sent_to} could not be kept")
+            return
         if offer.fits:
             self._book(booking)
             return
         self._wait_queue.pop_where(lambda each: each is job)
         self._metrics.promises.labels(REFUSED).inc()
         self._do(WriteEvent(kinds.refused(job.id, clock, booking)))
-        reason = refusal(job.requirements, booking)
+        reason = refusal(job.requirements, booking, clock)
         self._end(job, Event(State.EXPIRED, clock, job.id, attempt=job.attempt, reason=reason))
 
-    def _move(self, booking: Booking) -> None:
-        """Promise another start for one that cannot be kept: the earliest there is."""
-        needs = replace(self._promises.needs_of(booking), waits_until=inf, departs_at=inf)
-        offer = self._promises.offer(needs, self._jobs.values(), self._at, but=booking)
-        if offer is not None and (offer.substation, offer.start) != (
-            booking.substation,
-            booking.start,
-        ):
-            moved = Booking(booking.request, offer.substation, offer.start, offer.end)
-            self._book(moved, f"its start at {booking.substation} could not be kept")
+    def _tell_again(self) -> None:
+        """Write the promises again that are not in the log, and still hold."""
+        if self._at.now < self._tell_at:
+            return
+        self._tell_at = self._at.now + RETRY_INTERVAL
+        untold, self._untold = self._untold, []
+        for event in untold:
+            if self.open_jobs.booked_at(event.job) == event.at:
+                self._do(WriteEvent(event))
 
     def _book(self, booking: Booking, reason: str = "") -> None:
         self._promises.book(booking, self._at.clock)
@@ -587,6 +640,8 @@ class Core:
 
     def _schedule(self) -> None:
         """Assign jobs; reject the one over which the code fails, and go on with the others."""
+        if self._wait_queue.is_due(self._at.clock):
+            self._arrange()
         try:
             assignments = self._scheduler.schedule(self._wait_queue, self._at.now)
         except SchedulingFailed as failed:
@@ -674,6 +729,8 @@ class Core:
         event, job, written = input.command.event, input.command.job, input.written
         if not written:
             self._metrics.events_lost.inc()
+            if event.kind == BOOKED:
+                self._untold.append(event)
         if job is None:
             return
         if job.state is JobState.ENDING and event.kind != State.ASSIGNED:
@@ -696,7 +753,7 @@ class Core:
 
     def _await_begin(self, job: Job) -> None:
         """Watch a job until it begins; its decision may be read later, or never."""
-        job.delivery = None
+        job.delivery, job.early = None, False
         self._overdue.add(job, self._at.now)
         seconds = job.requirements.seconds
         ends_at = job.assigned_at + seconds if seconds else 0.0
@@ -721,7 +778,7 @@ class Core:
             self._tracker.refuse(where, problem, self._at.now)
         if outcome is Outcome.UNROUTABLE:
             self.queues.declare(where)
-        if job.delivery is None:
+        if job.delivery is None and not (job.early and outcome is not Outcome.ABANDONED):
             self._forget_job(job)
             self._await_begin(job)  # it may be there all the same, so it goes nowhere else
         elif not job.is_ours:
@@ -764,6 +821,7 @@ class Core:
 
     def _park(self, job: Job, kind: str, reason: str) -> None:
         self._forget_job(job)
+        self.open_jobs.unbook(job.id)
         if job.delivery is not None:  # waiting jobs always have one
             self._do(ParkMessage(job.delivery, job.id, kind, reason, job.headers))
 
@@ -938,7 +996,8 @@ class Core:
     def _on_requests_lost(self, _: RequestsLost) -> None:
         self.open_jobs.forget_all_undelivered()
         self._unsettled.inherit(self.unsettled_since(self._at.position), "")
-        self._forget_waiting(lambda job: job.is_request and not job.is_ours)
+        # one whose request did not come yet may be delivered to another dispatcher as well
+        self._forget_waiting(lambda job: job.early or (job.is_request and not job.is_ours))
 
     def _on_reclaimed_lost(self, _: ReclaimedLost) -> None:
         self.reclaiming.on_link_lost()

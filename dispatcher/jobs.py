@@ -103,6 +103,7 @@ class Job(Struct, eq=False):
     unrecorded: int = 0  # decisions of it that RabbitMQ has not answered for yet
     read_to: int = 0  # up to which offset the event log was read when it was requeued
     resent: int = 0  # how often it was sent again since nothing was heard of it
+    early: bool = False  # its promised start has come, and its request is not delivered yet
     left: str = ""  # the substation of the last decision that was not carried out
     decided_after: int | None = None  # the first decision of it stands behind this in the event log
 

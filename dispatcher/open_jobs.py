@@ -7,7 +7,7 @@ from which the request can be read again.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 from functools import partial
 from heapq import nsmallest
 from itertools import count
@@ -253,14 +253,19 @@ class OpenJobs:
         """Return whether a start is promised to a job."""
         return job in self.booked
 
-    def sessions(self) -> dict[str, dict[str, SessionEnd]]:
-        """Return when the jobs end that charge or are on their way, as far as known.
+    def booked_at(self, job: str) -> float | None:
+        """Return when a start was promised to a job, in Unix seconds; None if none is."""
+        known = self.booked.get(job)
+        return None if known is None else known[0]
 
-        By substation and id.
+    def sessions(self, substations: Container[str]) -> dict[str, dict[str, SessionEnd]]:
+        """Return when the jobs end that charge, or are on their way, at some substations.
+
+        As far as that is known, by substation and id.
         """
         found: dict[str, dict[str, SessionEnd]] = {}
         for job, known in self._assigned.items():
-            if known.ends_at:
+            if known.ends_at and known.substation in substations:
                 end = SessionEnd(known.ends_at, known.power_kw)
                 found.setdefault(known.substation, {})[job] = end
         return found
@@ -358,6 +363,9 @@ class OpenJobs:
         substation, at, ends_at = decision.substation, decision.at, decision.ends_at
         if self.has_ended(job, decision.replays, decision.asked_at):
             return
+        booked = self.booked.get(job)
+        if booked is not None and booked[0] <= at:  # else it was promised another start since
+            del self.booked[job]
         known = self._assigned.get(job)
         if known is not None and known.substation == substation:
             known.at, known.last = max(known.at, at), max(known.last, offset)
@@ -369,6 +377,7 @@ class OpenJobs:
             self._put(job, assigned)
 
     def _begin(self, job: str, substation: str, at: float, ends_at: float, offset: int) -> None:
+        self.booked.pop(job, None)
         known = self._assigned.get(job)
         if known is not None and known.substation == substation:
             if not known.begun:
@@ -383,7 +392,6 @@ class OpenJobs:
         known = self._assigned.get(job)
         assigned.record = self._waiting.pop(job, known.record if known else None)
         self._requeued.pop(job, None)
-        self.booked.pop(job, None)
         self._assigned[job] = assigned
 
     def _requeue(self, job: str, substation: str, read_to: int | None) -> None:
@@ -404,8 +412,8 @@ class OpenJobs:
     def _book_again(self, booking: Booking, at: float) -> None:
         """Book a start as the log says, unless the job was sent, or has ended, or it is older."""
         job = booking.request.id
-        known = self.booked.get(job)
-        is_over = job in self._assigned or job in self._ended
+        known, sent = self.booked.get(job), self._assigned.get(job)
+        is_over = job in self._ended or (sent is not None and (sent.begun or at <= sent.at))
         if not is_over and (known is None or known[0] <= at):
             self._book(booking, at)
 

@@ -6,7 +6,7 @@ well, and a job is sent in time though its message waits behind many others.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from datetime import UTC, datetime
 from math import inf
 from typing import Final
@@ -15,13 +15,14 @@ from dispatcher.inputs import Moment
 from dispatcher.jobs import Job, JobState
 from dispatcher.open_jobs import OpenJobs
 from grid.kinds import Booking
+from grid.messages import ChargeRequest
 from scheduling.bookings import Bookings, Offer, SessionEnd
 from scheduling.candidates import CandidateTable
 from scheduling.order import Requirements, requirements
 
 GRANTED, REFUSED, MOVED = "granted", "refused", "moved"  # what became of what a job asked for
 LATE_SECONDS: Final = 30.0  # for so long a start may be late, before another is sought
-RETRY_INTERVAL: Final = 1.0  # between two searches for other starts
+RETRY_INTERVAL: Final = 1.0  # between two searches for other starts, or two attempts to tell of one
 
 
 class Promises:
@@ -38,30 +39,28 @@ class Promises:
         self._open_jobs = open_jobs
         self._charge_speed = charge_speed
         self._look_at = 0.0
+        self._knows_all = False  # the table's bookings know of the sessions of all substations
 
-    def refresh(self, in_hand: Iterable[Job], clock: float) -> None:
+    def refresh(self, in_hand: Collection[Job], clock: float) -> None:
         """Bring the table's bookings up to what the event log and the jobs in hand say."""
         for each in list(self._open_jobs.bookings):
             expires_at = each.request.expires_at
             if expires_at is not None and expires_at <= clock:
                 self._open_jobs.unbook(each.request.id)  # it was not kept, and nobody waits for it
         bookings = self._open_jobs.bookings
-        self._table.book(self._made(bookings, in_hand, clock) if bookings else None)
+        # only an offer asks for the other substations: thousands of sessions take milliseconds
+        where = {each.substation for each in bookings}
+        self._table.book(self._made(bookings, in_hand, clock, where) if bookings else None)
+        self._knows_all = False
 
-    def offer(
-        self, needs: Requirements, in_hand: Iterable[Job], at: Moment, but: Booking | None = None
-    ) -> Offer | None:
-        """Return the earliest start for a job; None if no substation may be sent jobs just now.
-
-        ``but`` is the start that it has, if it is to have another.
-        """
-        tracker, bookings = self._table.tracker, self._table.bookings
-        known = tracker.substations.items()
-        names = [name for name, state in known if tracker.ineligible_reason(state, at.now) is None]
-        if bookings is None or but is not None:
-            others = [each for each in self._open_jobs.bookings if each is not but]
-            bookings = self._made(others, in_hand, at.clock)
-        return bookings.offer(needs, names)
+    def offer(self, needs: Requirements, in_hand: Collection[Job], at: Moment) -> Offer | None:
+        """Return the earliest start for a job; None if no substation may be sent jobs just now."""
+        if (bookings := self._table.bookings) is None or not self._knows_all:
+            where = self._table.tracker.substations
+            bookings = self._made(self._open_jobs.bookings, in_hand, at.clock, where)
+            self._table.book(bookings)
+            self._knows_all = True
+        return bookings.offer(needs, self._eligible(at.now))
 
     def book(self, booking: Booking, clock: float) -> None:
         """Promise a start; one that the job had does not hold any more."""
@@ -70,15 +69,43 @@ class Promises:
             self._table.bookings.add(booking)
 
     def due(self, clock: float) -> list[Booking]:
-        """Return the bookings that are to begin."""
-        return [each for each in self._open_jobs.bookings if each.start <= clock]
+        """Return the bookings that are to begin: none whose vehicle has left.
 
-    def pop_broken(self, now: float, clock: float) -> list[Booking]:
-        """Return the bookings that cannot be kept: those long overdue, or at no place any more."""
-        if now < self._look_at:
+        One whose patience has just ended is begun all the same: the passes over the jobs come a
+        moment after its start.
+        """
+        return [
+            each for each in self._open_jobs.bookings
+            if each.start <= clock and not _is_over(each.request, clock)
+        ]  # fmt: skip
+
+    def pop_moved(self, in_hand: Collection[Job], at: Moment) -> list[tuple[Booking, Booking]]:
+        """Return the bookings that cannot be kept, each with another: the earliest start there is.
+
+        They are long overdue, or their substation is drained, or has left.
+        """
+        if at.now < self._look_at:
             return []
-        self._look_at = now + RETRY_INTERVAL
-        return [each for each in self._open_jobs.bookings if self._is_broken(each, clock)]
+        self._look_at = at.now + RETRY_INTERVAL
+        kept: list[Booking] = []
+        broken: list[Booking] = []
+        for each in self._not_sent(self._open_jobs.bookings, in_hand):
+            (broken if self._is_broken(each, at.clock) else kept).append(each)
+        names = self._eligible(at.now) if broken else []
+        if not names:
+            return []
+        left = self._made(kept, in_hand, at.clock, self._table.tracker.substations)
+        moved = []
+        for each in sorted(broken, key=lambda booking: booking.start):
+            needs = self.needs_of(each)
+            offer = left.offer(needs, names)
+            if offer is None or offer.start >= needs.expires_at or _is_at(each, offer):
+                left.add(each)
+                continue
+            found = Booking(each.request, offer.substation, offer.start, offer.end)
+            left.add(found)
+            moved.append((each, found))
+        return moved
 
     def needs_of(self, booking: Booking) -> Requirements:
         """Return what the job of a booking needs."""
@@ -88,17 +115,44 @@ class Promises:
         state = self._table.tracker.substations.get(booking.substation)
         return state is None or state.drained or booking.start + LATE_SECONDS <= clock
 
+    def _eligible(self, now: float) -> list[str]:
+        """Return the substations that may be sent jobs."""
+        tracker = self._table.tracker
+        known = tracker.substations.items()
+        return [name for name, state in known if tracker.ineligible_reason(state, now) is None]
+
+    def _not_sent(self, bookings: Iterable[Booking], in_hand: Iterable[Job]) -> list[Booking]:
+        """Return the bookings without those whose jobs are on their way."""
+        sent = {job.id for job in in_hand if job.state is JobState.ASSIGNED}
+        return [each for each in bookings if each.request.id not in sent]
+
     def _made(
-        self, bookings: Collection[Booking], in_hand: Iterable[Job], clock: float
+        self,
+        bookings: Collection[Booking],
+        in_hand: Collection[Job],
+        clock: float,
+        substations: Container[str],
     ) -> Bookings:
-        sessions = self._open_jobs.sessions()
+        """Return the bookings as of now, with the sessions at these substations."""
+        sessions = self._open_jobs.sessions(substations)
         for job in in_hand:  # those on their way, which the open jobs do not know yet
             seconds = job.requirements.seconds
             if job.state is JobState.ASSIGNED and seconds:
                 end = SessionEnd(job.assigned_at + seconds, job.requirements.power_kw)
                 sessions.setdefault(job.substation, {})[job.id] = end
         ends = {name: list(each.values()) for name, each in sessions.items()}
-        return Bookings(bookings, ends, self._table.tracker.substations, clock)
+        left = self._not_sent(bookings, in_hand)  # the others count as sessions
+        return Bookings(left, ends, self._table.tracker.substations, clock)
+
+
+def _is_over(request: ChargeRequest, clock: float) -> bool:
+    departs_at, until = request.departure_time, request.waits_until
+    has_left = departs_at is not None and departs_at <= clock
+    return has_left or (until is not None and until + LATE_SECONDS <= clock)
+
+
+def _is_at(booking: Booking, offer: Offer) -> bool:
+    return (booking.substation, booking.start) == (offer.substation, offer.start)
 
 
 def promised(booking: Booking) -> str:
@@ -106,12 +160,13 @@ def promised(booking: Booking) -> str:
     return f"its start at {booking.substation} is promised for {_time(booking.start)}"
 
 
-def refusal(needs: Requirements, nearest: Booking) -> str:
-    """Return why no start is promised to a job, in words, and the nearest there is."""
+def refusal(needs: Requirements, nearest: Booking, clock: float) -> str:
+    """Return why no start is promised to a job now, in words, and the nearest there is."""
     if needs.departs_at < inf:
         why = "from none it would be done at its departure"
     elif needs.earliest_start > -inf:
-        why = f"every connector is taken at {_time(needs.earliest_start)}, or the power"
+        wanted = _time(max(clock, needs.earliest_start))
+        why = f"every connector is taken at {wanted}, or the power"
     else:
         why = "none is early enough for its max_wait_seconds"
     return (

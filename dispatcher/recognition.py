@@ -127,6 +127,8 @@ class Recognition:
         if in_hand.state is JobState.REQUEUING:
             if in_hand.is_ours:  # this is the copy, before its confirm
                 return Judgement(Action.DECIDE, "it was requeued from here")
+        elif in_hand.early:
+            return Judgement(Action.ATTACH, "its promised start has come before it")
         elif in_hand.is_ours:
             return _dropped("another delivery of its job is in hand", DropReason.IN_HAND)
         else:

@@ -1,10 +1,11 @@
 """Chooses the waiting requests that are requeued to ``charge.requests``, behind the others. Pure.
 
-Requests that fit nowhere now must not keep out others that would fit. Those of a tenant that floods
-must not keep out those of others: by the event log it is known whether such are still to come. No
-request may be held until RabbitMQ's timeout for acknowledgements, and reclaimed jobs must not keep
-others from being reclaimed. A request is published again before its delivery is acknowledged. Its
-id identifies the copy, and a header says from which substation it was reclaimed.
+Requests that fit nowhere now, or may not begin yet, must not keep out others that would fit. Those
+of a tenant that floods must not keep out those of others: by the event log it is known whether such
+are still to come. No request may be held until RabbitMQ's timeout for acknowledgements, and
+reclaimed jobs must not keep others from being reclaimed. A request is published again before its
+delivery is acknowledged. Its id identifies the copy, and a header says from which substation it was
+reclaimed.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ class RequeueOverflow:
         self.flood_began = False  # when they were last, there was none before
 
     def pop_due(self, prefetch: int, now: float) -> list[Job]:
-        """Remove and return jobs that fit nowhere, if they keep out others."""
+        """Remove and return jobs that fit nowhere, or may not begin, if they keep out others."""
         found = self._pop_reclaimed_in_vain(now)
-        if len(self._wait_queue) > HELD_FULL * prefetch and now >= self._due_at:
+        held = len(self._wait_queue) + len(self._wait_queue.later)
+        if held > HELD_FULL * prefetch and now >= self._due_at:
             self._due_at = now + PAUSE_SECONDS
             found += self._wait_queue.pop_last(max(1, int(SHARE * prefetch)))
         return found
@@ -81,7 +83,7 @@ class RequeueOverflow:
 
     def _pop_reclaimed_in_vain(self, now: float) -> list[Job]:
         """Remove and return reclaimed jobs that found no capacity in time."""
-        if now < self._look_at or not len(self._wait_queue):
+        if now < self._look_at or not (self._wait_queue or self._wait_queue.later):
             return []
         self._look_at = now + PAUSE_SECONDS
         latest = now - RECLAIMED_SECONDS

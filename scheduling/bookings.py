@@ -93,20 +93,40 @@ class Room:
 
     def fits(self, power_kw: float, start: float, end: float) -> bool:
         """Return whether a session of that power leaves all bookings what they need."""
-        return all(self._fits_at(at, power_kw) for at in self._changes(start, end))
+        return self._first_full(power_kw, start, end) is None
+
+    def fits_alone(self, power_kw: float, start: float, end: float) -> bool:
+        """Return whether it would if no session were in progress now."""
+        for at in self._changes(start, end):
+            most_kw = self._state.most_kw(at)
+            drawn_kw = self._state.background_kw + self._booked_kw(at) + power_kw
+            if most_kw is not None and drawn_kw > most_kw * TOLERANCE:
+                return False
+            if self._booked(at) + 1 > self._state.places:
+                return False
+        return True
 
     def first_start(self, power_kw: float, earliest: float, seconds: float) -> float | None:
         """Return the first time from ``earliest`` at which a session fits; None if none does."""
-        length = self.length(seconds)
+        length, full_at = self.length(seconds), -inf
         for start in self._openings(earliest):
-            if self.fits(power_kw, start, start + length):
+            if start <= full_at:
+                continue  # it would last until then as well
+            found = self._first_full(power_kw, start, start + length)
+            if found is None:
                 return start
+            full_at = found
         return None
 
     def share_taken(self, at: float) -> float:
         """Return the share of the connectors that are taken at a time."""
         places = self._state.places
         return self._taken(at) / places if places else inf
+
+    def _first_full(self, power_kw: float, start: float, end: float) -> float | None:
+        """Return when a session of that power first takes what is booked; None if never."""
+        times = self._changes(start, end)
+        return next((at for at in times if not self._fits_at(at, power_kw)), None)
 
     def _fits_at(self, at: float, power_kw: float) -> bool:
         if self._taken(at) + 1 > self._state.places:
@@ -118,12 +138,20 @@ class Room:
         """Return how many connectors sessions and bookings take at a time."""
         known = len(self._ended) - self._ended.count(at)
         unknown = self._unknown if self._unknown_end > at else 0
-        return known + unknown + self._begun.count(at) - self._over.count(at)
+        return known + unknown + self._booked(at)
+
+    def _booked(self, at: float) -> int:
+        """Return how many connectors bookings take at a time."""
+        return self._begun.count(at) - self._over.count(at)
+
+    def _booked_kw(self, at: float) -> float:
+        """Return what the jobs of bookings draw at a time."""
+        return self._begun.power_kw(at) - self._over.power_kw(at)
 
     def _drawn_kw(self, at: float) -> float:
         """Return what sessions, bookings and other consumers draw at a time."""
         state = self._state
-        booked_kw = self._begun.power_kw(at) - self._over.power_kw(at)
+        booked_kw = self._booked_kw(at)
         all_ended = self._ended.count(at) == len(self._ended)
         if all_ended and (not self._unknown or self._unknown_end <= at):
             return state.background_kw + booked_kw
@@ -141,13 +169,14 @@ class Room:
         if (limits := self._state.power_limits) is not None:
             yield from (each.start for each in limits.steps if start < each.start < end)
 
-    def _openings(self, earliest: float) -> list[float]:
-        """Return ``earliest``, and all times after it at which there may be more left."""
+    def _openings(self, earliest: float) -> Iterator[float]:
+        """Yield ``earliest``, and all times after it at which there may be more left."""
+        yield earliest
         times = {*self._ended.between(earliest, inf), *self._over.between(earliest, inf)}
         times.add(self._unknown_end)
         if (limits := self._state.power_limits) is not None:
             times.update(each.start for each in limits.steps)
-        return [earliest, *sorted(each for each in times if each > earliest)]
+        yield from sorted(each for each in times if each > earliest)
 
 
 class _Steps:
@@ -201,6 +230,7 @@ class Bookings:
     ) -> None:
         self._states, self._clock, self._sessions = states, clock, sessions
         self._booked: dict[str, Room] = {}  # the substations where anything is booked
+        self._others: dict[str, Room] = {}  # those of the others that were asked for
         for each in bookings:
             self.add(each)
 
@@ -213,31 +243,35 @@ class Bookings:
         if late > 0:
             booking = replace(booking, start=self._clock, end=booking.end + late)
         if name in self._states:
-            room = self._booked.get(name)
-            if room is None:
-                room = self._booked[name] = self._room(name)
+            room = self._booked[name] = self._room(name)
+            self._others.pop(name, None)
             room.add_booking(booking)
 
-    def closed_to(self, power_kw: float, seconds: float, *, ahead: bool = False) -> list[str]:
+    def closed_to(
+        self, power_kw: float, seconds: float, *, ahead: bool = False, alone: bool = False
+    ) -> list[str]:
         """Return the substations where a session that begins now would break a promise.
 
         Args:
             power_kw: What it draws.
             seconds: How long it charges; 0 where nobody said.
             ahead: It does not begin at once, but when a connector becomes free.
+            alone: The sessions in progress do not count: it waits until they end.
         """
         closed = []
         for name, room in self._booked.items():
             length = room.length(seconds)
             if ahead:  # one that is dispatched ahead waits for a session at most
                 length += room.length(0.0)
-            if not room.fits(power_kw, self._clock, self._clock + length):
+            fits = room.fits_alone if alone else room.fits
+            if not fits(power_kw, self._clock, self._clock + length):
                 closed.append(name)
         return closed
 
     def on_dispatched(self, substation: str, power_kw: float, seconds: float) -> None:
         """Count a job that was dispatched since."""
-        if seconds and (room := self._booked.get(substation)) is not None:
+        room = self._booked.get(substation) or self._others.get(substation)
+        if seconds and room is not None:
             room.add_session(SessionEnd(self._clock + seconds, power_kw))
 
     def offer(self, needs: Requirements, substations: Collection[str]) -> Offer | None:
@@ -251,9 +285,9 @@ class Bookings:
         for name in substations:
             if needs.allowed and name not in needs.allowed:
                 continue
-            room = self._booked.get(name) or self._room(name)
+            room = self._room(name)
             start = room.first_start(needs.power_kw, earliest, needs.seconds)
-            if start is None or start > MAX_UNIX_TIME:
+            if start is None or start + room.length(needs.seconds) > MAX_UNIX_TIME:
                 continue
             found = start, room.share_taken(start), name, room
             if best is None or found[:3] < best[:3]:
@@ -266,7 +300,11 @@ class Bookings:
         )
 
     def _room(self, name: str) -> Room:
-        return Room(self._states[name], (), self._sessions.get(name, ()), self._clock)
+        room = self._booked.get(name) or self._others.get(name)
+        if room is None:
+            sessions = self._sessions.get(name, ())
+            room = self._others[name] = Room(self._states[name], (), sessions, self._clock)
+        return room
 
 
 def _can_use(needs: Requirements, start: float, earliest: float) -> bool:

@@ -222,7 +222,7 @@ class CandidateTable:
             alone_kw = np.array([each.background_kw + power_kw for each in states])
             good[self._limits.crossed(alone_kw, seconds, self._clock(now))] = False
         if self.bookings is not None:
-            good[self._booked(power_kw, seconds, ahead=False)] = False
+            good[self._booked(power_kw, seconds, alone=True)] = False
         if allowed:
             good &= self._is_allowed(allowed)
         if first is not None and good[self._numbers.get(first, [])].any():
@@ -281,7 +281,7 @@ class CandidateTable:
 
     def is_booked(self, number: int, power_kw: float, seconds: float) -> bool:
         """Return whether a job would take what is booked at a substation."""
-        return self.bookings is not None and number in self._booked(power_kw, seconds, ahead=False)
+        return self.bookings is not None and number in self._booked(power_kw, seconds)
 
     # how candidates are found
 
@@ -296,10 +296,12 @@ class CandidateTable:
             closed = np.concatenate((closed, np.array(booked, dtype=np.intp)))
         return closed
 
-    def _booked(self, power_kw: float, seconds: float, *, ahead: bool) -> list[int]:
+    def _booked(
+        self, power_kw: float, seconds: float, *, ahead: bool = False, alone: bool = False
+    ) -> list[int]:
         if self.bookings is None:
             return []
-        closed = self.bookings.closed_to(power_kw, seconds, ahead=ahead)
+        closed = self.bookings.closed_to(power_kw, seconds, ahead=ahead, alone=alone)
         return [self._numbers[name] for name in closed if name in self._numbers]
 
     def _after(self, power_kw: float, current: NDArray[np.bool_] | None, *, ahead: bool) -> Array:

@@ -35,6 +35,9 @@ KINDS: dict[str, Callable[[str], bytes]] = {
     "nowhere": lambda job: body(job, "s9"),
     "pinned": lambda job: body(job, "s2"),
     "leaves": lambda job: body(job, departure_time=AT + 5),
+    "later": lambda job: body(job, earliest_start=AT + 5),
+    "booked": lambda job: body(job, earliest_start=AT + 5, reserve=True),
+    "prompt": lambda job: body(job, departure_time=AT + 9e3, reserve=True),
     "bad": lambda _: b"?",
 }
 ANSWERS = {
@@ -277,7 +280,7 @@ class Simulation:
 
 
 OFTEN = [
-    *("new", "leaves", "hour", "second", "review", "not fed", "begin", "is cut off"),
+    *("new", "booked", "leaves", "hour", "second", "review", "not fed", "begin", "is cut off"),
     *["dead", "dead too", "settle", "swap", "read", "dies"] * 2,
 ]
 STEPS = [*Simulation().steps, *OFTEN]
