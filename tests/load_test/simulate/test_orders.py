@@ -42,7 +42,10 @@ ORDERS: list[type[FifoOrder | LaxityOrder | DeadlineOrder]] = [
 
 
 def run(jobs: Sequence[Job], connectors: tuple[int, ...], order: Order) -> Outcome:
-    """Return how jobs go; a job whose vehicle does not leave says how long it charges as well."""
+    """Return how jobs go; a job whose vehicle does not leave says how long it charges as well.
+
+    None is dispatched ahead: it would begin before others that are due by then.
+    """
     arrivals = list(accumulate(each.after for each in jobs))
     needs = []
     for number, (at, each) in enumerate(zip(arrivals, jobs, strict=True)):
@@ -50,7 +53,7 @@ def run(jobs: Sequence[Job], connectors: tuple[int, ...], order: Order) -> Outco
         rank = (0.0, departs - each.seconds, at, f"{number:03}")
         needs.append(Requirements(rank, (), POWER_KW, departs, each.seconds))
     trace = Trace(arrivals, [each.seconds for each in jobs])
-    setting = Setting(connectors=connectors, period=0.0)
+    setting = Setting(connectors=connectors, period=0.0, send_ahead=False)
     return Simulation(setting, trace, LeastLoaded(), Random(1), needs=needs, order=order).run()  # noqa: S311
 
 
