@@ -23,7 +23,7 @@ from grid.amqp import Consumer, Delivery, Outcome, Publisher
 
 WINDOW: Final = 500
 MESSAGES: Final = 2  # that a request becomes
-GAP_SECONDS: Final = 0.05  # as the dispatcher's
+GAP_SECONDS: Final = 0.01  # as the dispatcher's
 
 
 class Relay:

@@ -132,9 +132,10 @@ class _Dispatcher:
         registry.register(
             LoadCollector(
                 self._candidates,
-                lambda: core.waiting,
+                lambda: core.waiting_for_capacity,
                 self._blind,
                 takeovers=lambda: core.standby.terms,
+                promised=lambda: len(core.open_jobs.booked),
             )
         )
 
@@ -146,6 +147,12 @@ class _Dispatcher:
         file = [self._file.problem] if self._file.problem else []
         settling = [SETTLING] if self._tracker.settling(self._now()) else []
         return down + begun + reading + file + settling
+
+    def _held(self) -> str:
+        """Return what is not sent yet, in words."""
+        promised = len(self._core.open_jobs.booked)
+        waiting = f"{self._core.waiting_for_capacity} wait"
+        return f"{waiting}, {promised} starts are promised" if promised else waiting
 
     @asynccontextmanager
     async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
@@ -173,7 +180,7 @@ class _Dispatcher:
             self._reconciler.run(reader.read_new, self._queues.whereabouts),
             snapshots.publish(),
             announce(self._candidates, self._blind),
-            summarise(logging.getLogger("dispatcher"), self._sent, lambda: f"{core.waiting} wait"),
+            summarise(logging.getLogger("dispatcher"), self._sent, self._held),
             self._spans.run(),
         ]
         async with background(*work):

@@ -75,12 +75,16 @@ from dispatcher.open_jobs import OpenJobs
 from dispatcher.overdue import OverdueJobs
 from dispatcher.promises import (
     GRANTED,
+    MOST_SHARE,
     MOVED,
     REFUSED,
     RETRY_INTERVAL,
+    WITHDRAWN,
     Promises,
+    moved_from,
     promised,
     refusal,
+    too_many,
 )
 from dispatcher.queues import Queues, Whereabouts
 from dispatcher.reclaim import Reclaiming
@@ -243,8 +247,13 @@ class Core:
 
     @property
     def waiting(self) -> int:
-        """Return how many requests wait for capacity, or until they may begin."""
+        """Return how many requests are held: those with a turn, and those that begin later."""
         return len(self._wait_queue) + len(self._wait_queue.later)
+
+    @property
+    def waiting_for_capacity(self) -> int:
+        """Return how many requests wait for a substation with capacity."""
+        return len(self._wait_queue)
 
     @property
     def deciding(self) -> bool:
@@ -516,8 +525,10 @@ class Core:
         at, promises = self._at, self._promises
         self._wait_queue.admit(at.clock)
         if self._may_promise and not self.standby.is_standby(at.now):
-            for booking, moved in promises.pop_moved(self._jobs.values(), at):
-                self._book(moved, f"its start at {booking.substation} could not be kept")
+            for booking, other in promises.pop_broken(self._jobs.values(), at):
+                self._withdraw(booking) if other is None else self._move(booking, other)
+            for told_at, booking in promises.pop_old(at.now):
+                self._do(WriteEvent(kinds.booked(booking, told_at)))
         self._tell_again()
         promises.refresh(self._jobs.values(), at.clock)
         if self._may_promise:
@@ -599,18 +610,34 @@ class Core:
         if offer is None:
             return  # no substation may be sent jobs, or is allowed so much power: that may change
         booking = Booking(request, offer.substation, offer.start, offer.end)
-        sent_to = where or self.index.assigned_to(job.id)
-        if sent_to and offer.start < job.requirements.expires_at:
-            self._book(booking, f"its start at {sent_to} could not be kept")
-            return
-        if offer.fits:
+        before = where or self.open_jobs.was_promised_at(job.id) or self.index.assigned_to(job.id)
+        if before and offer.start < job.requirements.expires_at:
+            self._book(booking, moved_from(before))
+        elif not offer.fits:
+            self._refuse(job, booking, refusal(job.requirements, booking, clock))
+        elif len(self.open_jobs.booked) >= (most := int(MOST_SHARE * self._prefetch)):
+            self._refuse(job, None, too_many(most))
+        else:
             self._book(booking)
-            return
+
+    def _refuse(self, job: Job, nearest: Booking | None, reason: str) -> None:
+        """End a job that gets no start."""
+        clock = self._at.clock
         self._wait_queue.pop_where(lambda each: each is job)
         self._metrics.promises.labels(REFUSED).inc()
-        self._do(WriteEvent(kinds.refused(job.id, clock, booking)))
-        reason = refusal(job.requirements, booking, clock)
+        self._do(WriteEvent(kinds.refused(job.id, clock, nearest)))
         self._end(job, Event(State.EXPIRED, clock, job.id, attempt=job.attempt, reason=reason))
+
+    def _withdraw(self, booking: Booking) -> None:
+        """Tell a job that its start cannot be kept; it is promised another once there is one."""
+        job, reason = booking.request.id, self._promises.broken(booking)
+        self.open_jobs.withdraw(job, booking.substation)
+        self._metrics.promises.labels(WITHDRAWN).inc()
+        self._do(WriteEvent(kinds.withdrawn(booking, self._at.clock, reason)))
+        self._do(LogJob(job, carried({}, self._chance), reason, booking.substation))
+
+    def _move(self, booking: Booking, other: Booking) -> None:
+        self._book(other, self._promises.broken(booking))
 
     def _tell_again(self) -> None:
         """Write the promises again that are not in the log, and still hold."""

@@ -20,7 +20,7 @@ from grid.amqp import (
 )
 
 DEAD_PREFETCH: Final = 50
-GAP_SECONDS: Final = 0.05  # how long an acknowledgement of a request waits for those before it
+GAP_SECONDS: Final = 0.01  # how long an acknowledgement of a request waits for those before it
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,9 @@ class Metrics:
             "flood_requeued", "Requests of tenants that flood that went behind those of others"
         )
         self.promises = counter(
-            "promises", "Starts that jobs asked for: granted, refused, or moved", ["outcome"]
+            "promises",
+            "Starts that jobs asked for: granted, refused, moved, or withdrawn",
+            ["outcome"],
         )
         self.redelivered = counter("redelivered", "Requests redelivered by RabbitMQ")
         self.duplicates = counter(
@@ -108,12 +110,15 @@ class LoadCollector(Collector):
         candidates: Callable[[], list[Candidate]],
         waiting: Callable[[], int],
         blind: Callable[[], bool],
+        *,
         takeovers: Callable[[], int],
+        promised: Callable[[], int],
     ) -> None:
         self._candidates = candidates
         self._waiting = waiting
         self._blind = blind
         self._takeovers = takeovers
+        self._promised = promised
 
     def collect(self) -> Iterable[Metric]:
         """Return the current figures."""
@@ -122,6 +127,11 @@ class LoadCollector(Collector):
             "dispatcher_waiting_requests",
             "Requests that wait for a substation with capacity",
             self._waiting(),
+        )
+        yield GaugeMetricFamily(
+            "dispatcher_promised_starts",
+            "Starts that are promised, and have not begun",
+            self._promised(),
         )
         yield GaugeMetricFamily(
             "dispatcher_load_spread",

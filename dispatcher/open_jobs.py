@@ -88,6 +88,7 @@ class OpenJobs:
         ] = {}  # by substation: offset of the newest decision that has begun
         # by id: when a start was promised, and which; only written here
         self.booked: dict[str, tuple[float, Booking]] = {}
+        self._withdrawn: dict[str, str] = {}  # by id: where a promised start could not be kept
         self._numbers = count(1)
         self._requeued: dict[str, int] = {}  # the jobs published again, in their order
         # cancelled while they waited, and their requests are still to come: place and offset
@@ -141,6 +142,8 @@ class OpenJobs:
             self._apply(self._begin, job, where, event.at, event.ends_at, offset)
         elif kind == BOOKED and (booking := kinds.booking_in(event)) is not None:
             self._apply(self._book_again, booking, event.at)
+        elif kind == BOOKED and (was_at := kinds.withdrawn_from(event)):
+            self._apply(self._withdraw_again, job, was_at, event.at)
 
     def assign(
         self,
@@ -163,6 +166,10 @@ class OpenJobs:
     def book(self, booking: Booking, at: float) -> None:
         """Record that a start was promised to a job ``at``, in Unix seconds."""
         self._apply(self._book, booking, at)
+
+    def withdraw(self, job: str, was_at: str) -> None:
+        """Record that the start that a job was promised at a substation cannot be kept."""
+        self._apply(self._withdraw, job, was_at)
 
     def unbook(self, job: str) -> None:
         """Record that no start is promised to a job any more, if one was."""
@@ -199,6 +206,7 @@ class OpenJobs:
         self._waiting, self._assigned = earlier._waiting, earlier._assigned
         self._ended, self._replays = earlier._ended, earlier._replays
         self._tenants, self.booked = earlier._tenants, earlier.booked
+        self._withdrawn = earlier._withdrawn
         self._requeued, self._numbers = earlier._requeued, earlier._numbers
         self._overtaking = earlier._overtaking
         self._complete = True
@@ -248,6 +256,10 @@ class OpenJobs:
     def bookings(self) -> Collection[Booking]:
         """Return the starts that are promised to jobs that were not sent anywhere since."""
         return [booking for _, booking in self.booked.values()]
+
+    def was_promised_at(self, job: str) -> str:
+        """Return where the start of a job was that could not be kept; empty if it had none."""
+        return self._withdrawn.get(job, "")
 
     def is_booked(self, job: str) -> bool:
         """Return whether a start is promised to a job."""
@@ -408,6 +420,7 @@ class OpenJobs:
 
     def _book(self, booking: Booking, at: float) -> None:
         self.booked[booking.request.id] = at, booking
+        self._withdrawn.pop(booking.request.id, None)
 
     def _book_again(self, booking: Booking, at: float) -> None:
         """Book a start as the log says, unless the job was sent, or has ended, or it is older."""
@@ -417,6 +430,17 @@ class OpenJobs:
         if not is_over and (known is None or known[0] <= at):
             self._book(booking, at)
 
+    def _withdraw(self, job: str, was_at: str) -> None:
+        self.booked.pop(job, None)
+        self._withdrawn[job] = was_at
+
+    def _withdraw_again(self, job: str, was_at: str, at: float) -> None:
+        """Withdraw a start as the log says, unless another was promised since."""
+        known = self.booked.get(job)
+        is_over = job in self._assigned or job in self._ended
+        if not is_over and (known is None or known[0] <= at):
+            self._withdraw(job, was_at)
+
     def _unbook(self, job: str) -> None:
         self.booked.pop(job, None)
 
@@ -424,7 +448,7 @@ class OpenJobs:
         tables: tuple[dict[str, Any], ...]
         tables = (
             self._waiting, self._assigned, self._replays, self._requeued, self._tenants,
-            self.booked,
+            self.booked, self._withdrawn,
         )  # fmt: skip
         for each in tables:
             each.pop(job, None)

@@ -15,12 +15,15 @@ from dispatcher.inputs import Moment
 from dispatcher.jobs import Job, JobState
 from dispatcher.open_jobs import OpenJobs
 from grid.kinds import Booking
-from grid.messages import ChargeRequest
+from grid.messages import MAX_UNIX_TIME, ChargeRequest
 from scheduling.bookings import Bookings, Offer, SessionEnd
 from scheduling.candidates import CandidateTable
 from scheduling.order import Requirements, requirements
 
-GRANTED, REFUSED, MOVED = "granted", "refused", "moved"  # what became of what a job asked for
+# what became of the starts that jobs asked for
+GRANTED, REFUSED, MOVED, WITHDRAWN = "granted", "refused", "moved", "withdrawn"
+MOST_SHARE: Final = 0.5  # of the prefetch: the jobs of so many promises are held, beside others
+WRITTEN_AGAIN_SECONDS: Final = 6 * 3600.0  # a promise may outlive what the event log keeps
 LATE_SECONDS: Final = 30.0  # for so long a start may be late, before another is sought
 RETRY_INTERVAL: Final = 1.0  # between two searches for other starts, or two attempts to tell of one
 
@@ -39,6 +42,7 @@ class Promises:
         self._open_jobs = open_jobs
         self._charge_speed = charge_speed
         self._look_at = 0.0
+        self._write_at = WRITTEN_AGAIN_SECONDS
         self._knows_all = False  # the table's bookings know of the sessions of all substations
 
     def refresh(self, in_hand: Collection[Job], clock: float) -> None:
@@ -79,10 +83,13 @@ class Promises:
             if each.start <= clock and not _is_over(each.request, clock)
         ]  # fmt: skip
 
-    def pop_moved(self, in_hand: Collection[Job], at: Moment) -> list[tuple[Booking, Booking]]:
+    def pop_broken(
+        self, in_hand: Collection[Job], at: Moment
+    ) -> list[tuple[Booking, Booking | None]]:
         """Return the bookings that cannot be kept, each with another: the earliest start there is.
 
-        They are long overdue, or their substation is drained, or has left.
+        They are long overdue, or their substation is drained, or has left. None where there is no
+        other, or it would be of no use to the job.
         """
         if at.now < self._look_at:
             return []
@@ -91,21 +98,39 @@ class Promises:
         broken: list[Booking] = []
         for each in self._not_sent(self._open_jobs.bookings, in_hand):
             (broken if self._is_broken(each, at.clock) else kept).append(each)
-        names = self._eligible(at.now) if broken else []
-        if not names:
+        if not broken:
             return []
+        names = self._eligible(at.now)
         left = self._made(kept, in_hand, at.clock, self._table.tracker.substations)
-        moved = []
+        found: list[tuple[Booking, Booking | None]] = []
         for each in sorted(broken, key=lambda booking: booking.start):
             needs = self.needs_of(each)
             offer = left.offer(needs, names)
-            if offer is None or offer.start >= needs.expires_at or _is_at(each, offer):
-                left.add(each)
+            if offer is None or offer.start >= needs.expires_at:
+                found.append((each, None))
                 continue
-            found = Booking(each.request, offer.substation, offer.start, offer.end)
-            left.add(found)
-            moved.append((each, found))
-        return moved
+            other = Booking(each.request, offer.substation, offer.start, offer.end)
+            left.add(other)
+            if not _is_at(each, offer):
+                found.append((each, other))
+        return found
+
+    def pop_old(self, now: float) -> list[tuple[float, Booking]]:
+        """Return all promises, and when they were made, if they are to be written again."""
+        if now < self._write_at:
+            return []
+        self._write_at = now + WRITTEN_AGAIN_SECONDS
+        return list(self._open_jobs.booked.values())
+
+    def broken(self, booking: Booking) -> str:
+        """Return why a promise cannot be kept, in words."""
+        state = self._table.tracker.substations.get(booking.substation)
+        why = "no connector was free in time, or the power"
+        if state is None:
+            why = "the substation has left"
+        elif state.drained:
+            why = "the substation is drained"
+        return f"{moved_from(booking.substation)}: {why}"
 
     def needs_of(self, booking: Booking) -> Requirements:
         """Return what the job of a booking needs."""
@@ -160,20 +185,30 @@ def promised(booking: Booking) -> str:
     return f"its start at {booking.substation} is promised for {_time(booking.start)}"
 
 
+def moved_from(substation: str) -> str:
+    """Return why a job is promised another start than before, in words."""
+    return f"its start at {substation} could not be kept"
+
+
 def refusal(needs: Requirements, nearest: Booking, clock: float) -> str:
     """Return why no start is promised to a job now, in words, and the nearest there is."""
-    if needs.departs_at < inf:
-        why = "from none it would be done at its departure"
-    elif needs.earliest_start > -inf:
-        wanted = _time(max(clock, needs.earliest_start))
-        why = f"every connector is taken at {wanted}, or the power"
+    if needs.departs_at < inf and nearest.start > needs.latest_start:
+        why = "it would not be done at its departure"
+    elif nearest.start >= needs.waits_until:
+        why = "none is within its max_wait_seconds"
     else:
-        why = "none is early enough for its max_wait_seconds"
+        wanted = _time(max(clock, needs.earliest_start))
+        why = f"no connector with enough power is free at {wanted} for as long as it takes"
     return (
         f"no start is promised to it: {why}; the nearest one is {_time(nearest.start)} at "
-        f"{nearest.substation}"
+        f"{nearest.substation}, until {_time(nearest.end)}"
     )
 
 
+def too_many(most: int) -> str:
+    """Return why no start is promised to a job though there may be one, in words."""
+    return f"no start is promised to it: {most} are promised already, half of PREFETCH"
+
+
 def _time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(min(at, MAX_UNIX_TIME), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -175,7 +175,11 @@ class Announcer:
 
 def _row(candidate: Candidate) -> dict[str, Any]:
     """Return what a snapshot says of a substation: somewhat more than each decision."""
-    return {**shown(candidate), "background_power_kw": round(candidate.background_kw, 3)}
+    row = {**shown(candidate), "background_power_kw": round(candidate.background_kw, 3)}
+    if candidate.promised:
+        row["promised"] = candidate.promised
+        row["next_promised_start"] = candidate.next_promised_start
+    return row
 
 
 def _without_age(candidate: Candidate) -> Candidate:

@@ -40,6 +40,7 @@ _BY_CLIENT: Final = "by_client"
 _GRANTED: Final = "granted"
 _START: Final = "start"
 _REQUEST: Final = "request"
+_WAS_AT: Final = "was_at"
 
 # of a job that its client has cancelled: no replay undoes that
 ANY_REPLAYS: Final = parking.MAX_REPLAYS + 1
@@ -193,6 +194,18 @@ def refused(job: str, at: float, nearest: Booking | None) -> Event:
         return Event(BOOKED, at, job, detail={_GRANTED: False})
     detail = {_GRANTED: False, _START: nearest.start}
     return Event(BOOKED, at, job, nearest.substation, detail=detail)
+
+
+def withdrawn(booking: Booking, at: float, reason: str) -> Event:
+    """Return the event of a promise that cannot be kept, where there is no other start."""
+    detail = {_GRANTED: False, _WAS_AT: booking.substation}
+    return Event(BOOKED, at, booking.request.id, reason=reason, detail=detail)
+
+
+def withdrawn_from(event: Event) -> str:
+    """Return where the start was that a booked event withdraws; empty if it withdraws none."""
+    where = event.detail.get(_WAS_AT)
+    return str(where) if valid_substation_id(where) else ""
 
 
 def booking_in(event: Event) -> Booking | None:

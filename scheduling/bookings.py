@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from math import inf
+from math import ceil, inf
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -86,6 +86,12 @@ class Room:
         """Count a booking."""
         self._begun.add(booking.start, booking.request.power_kw)
         self._over.add(booking.end, booking.request.power_kw)
+
+    @property
+    def promised(self) -> tuple[int, float]:
+        """Return how many bookings there are, and when the first begins."""
+        first = self._begun.between(-inf, inf)[:1]
+        return len(self._begun), first[0] if first else inf
 
     def length(self, seconds: float) -> float:
         """Return how long a session takes that charges for so long; 0 where nobody said."""
@@ -170,13 +176,16 @@ class Room:
             yield from (each.start for each in limits.steps if start < each.start < end)
 
     def _openings(self, earliest: float) -> Iterator[float]:
-        """Yield ``earliest``, and all times after it at which there may be more left."""
+        """Yield ``earliest``, and all times after it at which there may be more left.
+
+        Those are whole seconds: a client that asks for one writes it as it was read.
+        """
         yield earliest
         times = {*self._ended.between(earliest, inf), *self._over.between(earliest, inf)}
         times.add(self._unknown_end)
         if (limits := self._state.power_limits) is not None:
             times.update(each.start for each in limits.steps)
-        yield from sorted(each for each in times if each > earliest)
+        yield from sorted({float(ceil(each)) for each in times if each > earliest})
 
 
 class _Steps:
@@ -246,6 +255,11 @@ class Bookings:
             room = self._booked[name] = self._room(name)
             self._others.pop(name, None)
             room.add_booking(booking)
+
+    def promised_at(self, substation: str) -> tuple[int, float]:
+        """Return how many starts are promised at a substation, and when the first is."""
+        room = self._booked.get(substation)
+        return (0, inf) if room is None else room.promised
 
     def closed_to(
         self, power_kw: float, seconds: float, *, ahead: bool = False, alone: bool = False

@@ -53,6 +53,8 @@ class Candidate(Struct, frozen=True, gc=False):
         reserved: It is reserved for one job.
         problem: Why nothing may be sent there; None where jobs may.
         reason: Why a job cannot go there now: the problem, or that it is full; None where it can.
+        promised: How many starts are promised there, and have not begun.
+        next_promised_start: The first of them, in Unix seconds; infinite without one.
     """
 
     substation: str
@@ -75,6 +77,8 @@ class Candidate(Struct, frozen=True, gc=False):
     reserved: bool
     problem: str | None
     reason: str | None
+    promised: int = 0
+    next_promised_start: float = inf
 
 
 def candidates(
@@ -227,6 +231,7 @@ def _candidate(
         name == table.reserved,
         problem,
         reason,
+        *((0, inf) if table.bookings is None else table.bookings.promised_at(name)),
     )
 
 

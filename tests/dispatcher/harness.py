@@ -183,9 +183,10 @@ class Harness:
         self.registry.register(
             LoadCollector(
                 lambda: self.core.candidates(self.now),
-                lambda: self.core.waiting,
+                lambda: self.core.waiting_for_capacity,
                 lambda: self.table.blind(self.now),
                 takeovers=lambda: self.core.standby.terms,
+                promised=lambda: len(self.open_jobs.booked),
             )
         )
         self._rated: dict[str, float] = {}

@@ -6,14 +6,14 @@ import pytest
 
 from dispatcher.inputs import ControlChanged, JobCancelled, OlderEventsRead
 from dispatcher.open_jobs import OpenJobs
-from dispatcher.promises import LATE_SECONDS
+from dispatcher.promises import LATE_SECONDS, WRITTEN_AGAIN_SECONDS
 from grid import kinds
 from grid.cancellations import Cancellation
 from grid.controls import Availability, Control
 from grid.events import BOOKED, Event, State
 from grid.kinds import Promise
 from grid.messages import ChargeRequest
-from tests.dispatcher.harness import AT, SUBSTATIONS, Harness, confirming
+from tests.dispatcher.harness import AT, PREFETCH, SUBSTATIONS, Harness, confirming
 from tests.fake_broker import turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -79,6 +79,7 @@ async def test_core_promises_a_start_and_sends_the_job_then() -> None:
     assert promises(harness) == [("job", granted("s1", AT + 100))]
     await pass_time(harness, 99.9)
     assert (harness.routed(), harness.core.waiting, harness.queue.acked) == ([], 1, [])
+    assert (harness.count("promised_starts"), harness.count("waiting_requests")) == (1, 0)
     await pass_time(harness, 100)
     assert (harness.routed(), harness.core.waiting, harness.queue.acked) == (["job"], 0, [1])
     (decision,) = harness.publisher.events(State.ASSIGNED)
@@ -291,3 +292,70 @@ async def test_core_books_power_as_well() -> None:
     assert [each and each.granted for _, each in promises(harness)] == [True, False]
     await bring(harness, "long", requested_energy_kwh=KWH)
     assert harness.routed() == []
+
+
+async def test_core_offers_whole_seconds() -> None:
+    """Else a client that asks for what it read would ask for a moment too early."""
+    harness = harness_of("s1")
+    await reserve(harness, "first", 100, requested_energy_kwh=5.0)  # 2432.43… s
+    await reserve(harness, "second", 100)
+    offered = promises(harness)[1][1]
+    assert offered == refused("s1", AT + 100 + 2433)
+    await reserve(harness, "third", 100 + 2433)
+    assert promises(harness)[2] == ("third", granted("s1", AT + 100 + 2433))
+
+
+async def test_core_withdraws_a_promise_for_which_there_is_no_other_start() -> None:
+    """The client is told; once there is one again, it is promised to the job."""
+    harness = harness_of("s1")
+    await reserve(harness, "job", 100)
+    drain(harness, "s1")
+    await pass_time(harness, 10)
+    event = harness.publisher.events(BOOKED)[-1]
+    assert kinds.promise_in(event) == refused("", 0.0)
+    assert event.reason == "its start at s1 could not be kept: the substation is drained"
+    assert harness.count("promises_total", outcome="withdrawn") == 1
+    await pass_time(harness, 150)
+    assert (harness.core.waiting, len(promises(harness))) == (1, 2)
+    harness.shell.feed(ControlChanged("s1", Control("s1", Availability.AVAILABLE, None, 2)))
+    await pass_time(harness, 200)
+    assert promises(harness)[2:] == [("job", granted("s1", AT + 200))]
+    await pass_time(harness, 200.5)
+    assert harness.routed() == ["job"]
+
+
+async def test_core_knows_that_a_promise_was_withdrawn_by_the_dispatcher_before() -> None:
+    """So it does not refuse the job a start that has passed."""
+    harness = harness_of("s1")
+    await reserve(harness, "job", 100)
+    drain(harness, "s1")
+    await pass_time(harness, 10)
+    other = harness_of("s1")
+    other.read_events(*harness.publisher.events())
+    await pass_time(other, 150)
+    assert other.routed() == []
+    await reserve(other, "job", 100)
+    assert promises(other) == [("job", granted("s1", AT + 150))]
+
+
+async def test_core_promises_so_many_starts_that_it_still_holds_others() -> None:
+    """Half of the prefetch; the next one is refused, and names no other start."""
+    harness = harness_of("s1", connectors=100)
+    for number in range(PREFETCH // 2 + 1):
+        await reserve(harness, f"job{number}", 100)
+    told = promises(harness)
+    assert [each and each.granted for _, each in told] == [True] * (PREFETCH // 2) + [False]
+    assert told[-1][1] == refused("", 0.0)
+    (end,) = harness.publisher.events(State.EXPIRED)
+    assert end.reason == "no start is promised to it: 10 are promised already, half of PREFETCH"
+
+
+async def test_core_writes_promises_again_before_the_log_loses_them() -> None:
+    """As they were, so that nothing seems to change."""
+    harness = harness_of("s1")
+    await reserve(harness, "job", 10 * HOUR)
+    (event,) = harness.publisher.events(BOOKED)
+    await pass_time(harness, WRITTEN_AGAIN_SECONDS + 1)
+    assert harness.publisher.events(BOOKED) == [event, event]
+    await pass_time(harness, WRITTEN_AGAIN_SECONDS + 2)
+    assert len(harness.publisher.events(BOOKED)) == 2

@@ -169,8 +169,8 @@ class World:
         self._read += len(written)
         for each in written:
             if each.kind == BOOKED and (booking := kinds.booking_in(each)) is not None:
-                assert each.job not in self.promised, f"{each.job} is promised another start"
-                self.promised[each.job] = booking.substation, booking.start
+                found = booking.substation, booking.start  # it is written again after hours
+                assert self.promised.setdefault(each.job, found) == found
             if each.kind == State.EXPIRED:
                 self.ended.add(each.job)
         self.log += written
