@@ -324,7 +324,8 @@ def _forecast(
     request = job.request
     if place is None or request.get("reserve") is True:
         return None
-    if projection.substations.kept_for(request) is not None:
+    substations = projection.substations
+    if substations.kept_for(request) is not None or substations.kept_for_promises(request):
         return None
     found = projection.forecaster(request, now, heard).start(place)
     return None if found is None else Forecast(max(found.at, job.may_begin_at), found.how)
