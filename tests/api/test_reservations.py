@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from api.last_heard import DISPATCHER_TIMEOUT
 from grid import kinds, messages
 from grid.events import Event, State
-from grid.kinds import Booking
+from grid.kinds import Booking, Promise
 from grid.messages import ChargeRequest
 from tests.api.harness import AT, REQUESTS, Bench, assigned, problem
 from tests.api.test_events import following, hear
@@ -20,6 +21,17 @@ HOUR = 3_600.0
 AT_ONE = "2026-01-01T01:00:00Z"
 AT_TWO = "2026-01-01T02:00:00Z"
 AT_THREE = "2026-01-01T03:00:00Z"
+READY_AT_THREE = {
+    "reserve": True,
+    "departure_time": AT_THREE,
+    "requested_energy_kwh": 10,
+    "requested_power_kw": 10,
+}
+
+
+def shown(at: float) -> str:
+    """Return a time, in Unix seconds, as answers have it."""
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
 
 
 def booked(
@@ -36,6 +48,11 @@ def refused(job: str, nearest: float | None) -> list[Event]:
         kinds.refused(job, AT, found),
         Event(State.EXPIRED, AT, job, reason="no start is free at 01:00"),
     ]
+
+
+def withdrawn(job: str, at: float, reason: str) -> Event:
+    """Return the event of a promise that does not hold any more, without another start."""
+    return kinds.told(job, at, Promise(granted=False, substation="", start=0.0), reason)
 
 
 def request(job: str) -> ChargeRequest:
@@ -186,13 +203,7 @@ async def test_readiness_of_a_booked_job_follows_from_its_start(
     """Its session takes an hour, and its vehicle leaves at three."""
     async with Bench(charge_speed=1.0).serve() as bench:
         bench.hear(snapshot(row("a", FULL)))
-        body = {
-            "reserve": True,
-            "departure_time": AT_THREE,
-            "requested_energy_kwh": 10,
-            "requested_power_kw": 10,
-        }
-        await bench.post(body)
+        await bench.post(READY_AT_THREE)
         bench.hear(booked("job1", AT + starts))
         found = (await bench.get("/charge/job1")).body
         assert found["will_be_ready"] is is_ready
@@ -247,6 +258,53 @@ async def test_refused_job_names_the_nearest_start_that_was_free(
         found = (await asyncio.wait_for(asking, 5)).body
         assert (found["status"], found["reservation"]) == ("expired", told)
         assert found["reason"] == "no start is free at 01:00"
+
+
+async def test_job_whose_promise_is_withdrawn_waits_for_another_start() -> None:
+    """It stays queued, with the reason; its wait counts from then, until there is another start."""
+    why = "its start at a could not be kept: a was drained"
+    async with Bench(charge_speed=1.0).serve() as bench:
+        bench.hear(snapshot(row("a")))
+        await bench.post(READY_AT_THREE)
+        bench.hear(booked("job1", AT + HOUR))
+        bench.at += 60
+        bench.hear(withdrawn("job1", bench.at, why))
+        found = (await bench.get("/charge/job1")).body
+        assert (found["status"], found["reason"]) == ("queued", why)
+        none = ("place", "expected_start", "expected_start_basis", "will_be_ready")
+        assert [found[name] for name in none] == [None] * len(none)
+        assert found["reservation"] == {"granted": False, "substation": None, "start": None}
+        bench.at += 10
+        bench.feed.end_second([], "")
+        assert bench.feed.oldest_wait(bench.at) == 10
+        bench.hear(booked("job1", AT + 2 * HOUR, bench.at, "b", why))
+        found = (await bench.get("/charge/job1")).body
+        assert found["reason"] == f"its start at b is promised for {AT_TWO} ({why})"
+        bench.feed.end_second([], "")
+        assert bench.feed.oldest_wait(bench.at) == 0
+        bench.hear(withdrawn("job1", bench.at + 1, ""))
+        assert (await bench.get("/charge/job1")).body["reason"] == "no start is promised to it"
+        bench.now += DISPATCHER_TIMEOUT + 1
+        assert "dispatcher" in (await bench.get("/charge/job1")).body["reason"]
+
+
+@pytest.mark.parametrize(("late", "is_ready"), [(5, True), (HOUR + 5, False)])
+async def test_job_that_is_late_is_not_promised_a_start_in_the_past(
+    late: float, *, is_ready: bool
+) -> None:
+    """It is expected now, so its readiness follows from what is left."""
+    async with Bench(charge_speed=1.0).serve() as bench:
+        bench.hear(snapshot(row("a")))
+        await bench.post(READY_AT_THREE)
+        bench.hear(booked("job1", AT + HOUR))
+        bench.at = AT + HOUR + late
+        found = (await bench.get("/charge/job1")).body
+        assert found["reason"] == f"its start at a was promised for {AT_ONE}, and is late"
+        assert found["expected_start"] == shown(bench.at)
+        assert found["expected_start_basis"] == "late"
+        assert found["will_be_ready"] is is_ready
+        bench.now += DISPATCHER_TIMEOUT + 1
+        assert (await bench.get("/charge/job1")).body["expected_start"] is None
 
 
 async def test_answer_waits_for_the_promised_start() -> None:
