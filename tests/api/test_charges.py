@@ -143,6 +143,8 @@ async def test_following_next_lists_every_job_once(size: int, pages: int) -> Non
         ("limit=0", "limit"),
         ("limit=1001", "limit"),
         ("limit=many", "limit"),
+        ("promised=1", "promised"),
+        ("promised=yes", "promised"),
         ("status=done", "status"),
         ("substation=a.b", "substation"),
         ("after=%20", "after"),

@@ -307,6 +307,27 @@ async def test_job_that_is_late_is_not_promised_a_start_in_the_past(
         assert (await bench.get("/charge/job1")).body["expected_start"] is None
 
 
+async def test_list_has_the_jobs_that_wait_for_promised_starts() -> None:
+    """Not those that ask, have begun, or lost their promise; also where jobs are packed."""
+    for max_jobs in (1_000, 2):
+        async with Bench(max_jobs=max_jobs).serve() as bench:
+            await bench.post([{"reserve": True}] * 4 + [{}], "/charges")
+            bench.hear(*[booked(f"job{number}", AT + HOUR) for number in (1, 2, 3)])
+            bench.hear(assigned("job2", "a"), withdrawn("job3", AT + 1, "a was drained"))
+            for query, wanted in (
+                ("promised=true", ["job1"]),
+                ("promised=true&status=queued,assigned", ["job1"]),
+                ("promised=true&status=assigned", []),
+                ("promised=true&substation=a", []),
+                ("promised=false", ["job2", "job3", "job4", "job5"]),
+                ("promised=false&status=queued", ["job3", "job4", "job5"]),
+            ):
+                found = (await bench.get(f"/charges?{query}")).body["charges"]
+                assert [each["id"] for each in found] == wanted, query
+            lines = (await bench.get("/charges.csv?promised=true")).body.splitlines()
+            assert [line.split(",")[0] for line in lines] == ["id", "job1"]
+
+
 async def test_answer_waits_for_the_promised_start() -> None:
     """It is the decision that such a client waits for."""
     async with Bench(decision_wait=20).serve() as bench:
@@ -353,8 +374,15 @@ async def test_events_tell_of_a_promised_start() -> None:
 
 async def test_csv_has_the_fields_of_a_reservation() -> None:
     async with Bench().serve() as bench:
-        await bench.post([{"reserve": True, "earliest_start": AT_ONE}, {}], "/charges")
+        bodies = [{"reserve": True, "earliest_start": AT_ONE}, {}, {"reserve": True}]
+        await bench.post(bodies, "/charges")
+        bench.hear(booked("job1", AT + 2 * HOUR), *refused("job3", AT + HOUR))
         rows = [line.split(",") for line in (await bench.get("/charges.csv")).body.splitlines()]
-        columns = [rows[0].index(name) for name in ("earliest_start", "reserve")]
+        names = ("earliest_start", "reserve", "promised_start", "promised_substation")
+        columns = [rows[0].index(name) for name in names]
         found = [[row[column] for column in columns] for row in rows[1:]]
-        assert found == [[AT_ONE, "true"], ["", ""]]
+        assert found == [
+            [AT_ONE, "true", AT_TWO, "a"],
+            ["", "", "", ""],
+            ["", "true", "", ""],
+        ]
