@@ -149,7 +149,7 @@ class ChargeIn(Strict):
     earliest_start: Moment | None = Field(
         default=None,
         description="When its session may begin at the earliest, with its offset from UTC (RFC "
-        "3339): before the departure, and before the year 10000 in UTC. In the past it means now.",
+        "3339): before the departure, and at most 366 days ahead. In the past it means now.",
     )
     # null, not false: a generated client takes a field that has a default for one that is required
     reserve: Reserve | None = Field(

@@ -328,6 +328,19 @@ async def test_list_has_the_jobs_that_wait_for_promised_starts() -> None:
             assert [line.split(",")[0] for line in lines] == ["id", "job1"]
 
 
+@pytest.mark.parametrize(("days", "status"), [(365.9, 202), (366, 202), (366.1, 422), (3_000, 422)])
+async def test_earliest_start_is_at_most_a_year_ahead(days: float, status: int) -> None:
+    """A later one is a mistake, and its job would be kept for as long."""
+    async with Bench().serve() as bench:
+        text = shown(AT + 24 * HOUR * days).replace("Z", "+00:00")
+        answer = await bench.post({"earliest_start": text})
+        assert answer.status == status
+        if status == 422:
+            [error] = problem(answer, 422)["errors"]
+            assert error["field"] == "earliest_start"
+            assert error["problem"] == f"must be at most 366 days ahead, got {text}"
+
+
 async def test_answer_waits_for_the_promised_start() -> None:
     """It is the decision that such a client waits for."""
     async with Bench(decision_wait=20).serve() as bench:
