@@ -377,6 +377,21 @@ async def test_events_tell_of_a_promised_start() -> None:
             change = data[1]
             assert (change["status"], change["substation"]) == ("queued", None)
             assert change["reason"] == "b was drained"
+            told = {"granted": True, "substation": "a", "start": AT_ONE}
+            assert (data[0]["reservation"], change["reservation"]) == (None, told)
+            assert change["earliest_start"] is None
+            later = ChargeRequest("j2", AT, earliest_start=AT + HOUR)
+            hear(bench, booked("j1", AT + 2 * HOUR, AT + 1, "b"), kinds.queued(later))
+            _, (moved, other), _ = await stream.next()
+            told = {"granted": True, "substation": "b", "start": AT_TWO}
+            assert (moved["event"], moved["reservation"]) == ("booked", told)
+            assert (other["reservation"], other["earliest_start"]) == (None, AT_ONE)
+            hear(bench, withdrawn("j1", AT + 2, "b was drained"))
+            _, (change,), _ = await stream.next()
+            none = {"granted": False, "substation": None, "start": None}
+            assert (change["reservation"], change["reason"]) == (none, "b was drained")
+            hear(bench, booked("j1", AT + HOUR, AT + 3))
+            await stream.next()
         bench.at = AT + HOUR / 2
         bench.feed.end_second([], "")
         assert bench.feed.oldest_wait(bench.at) == 0
