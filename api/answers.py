@@ -85,15 +85,16 @@ class Reservation(TypedDict):
     granted: Annotated[
         bool,
         Field(
-            description="Whether the start is promised; else the job ends as expired, and this is "
-            "the nearest start that was free."
+            description="Whether the start is promised. If not: a job that has expired was refused "
+            "one, and this is the nearest start that was free; one that is queued could not be "
+            "sent at its promised start, and is promised another one as soon as there is one."
         ),
     ]
     substation: Annotated[
-        str | None, Field(description="Where it begins; null if there was no start at all.")
+        str | None, Field(description="Where it begins; null if there was no other start.")
     ]
     start: Annotated[
-        datetime | None, Field(description="When it begins; null if there was no start at all.")
+        datetime | None, Field(description="When it begins; null if there was no other start.")
     ]
 
 
@@ -201,7 +202,11 @@ class Charge(TypedDict):
         ),
     ]
     expected_start_basis: Annotated[
-        str | None, Field(description="How that was estimated, or `promised`.")
+        str | None,
+        Field(
+            description="How that was estimated, or `promised`, or `late` if it should have begun "
+            "at its promised start: then it is expected now."
+        ),
     ]
     place: Annotated[
         int | None,
@@ -265,6 +270,7 @@ class Wait(NamedTuple):
 
 
 PROMISED: Final = "promised"  # the basis of a start that is expected
+LATE: Final = "late"  # the same, once the promised start has passed
 NO_WAIT: Final = Wait(None, None, None)
 _UNDER_WAY: Final = frozenset({State.ASSIGNED, State.CHARGING})
 _DECISION: Final = TypeAdapter(Decision)
@@ -283,6 +289,8 @@ def wait_of(job: Job, projection: Projection, now: float, heard: LastHeard) -> W
         begins_at = job.times.get(State.CHARGING, now)
         return Wait(None, None, None, projection.readiness(request, begins_at, now, heard))
     reason = _reason_to_wait(job, request, projection, now, heard)
+    if job.booked is not None and not job.booked.granted:
+        return Wait(reason, None, None)  # nobody knows yet when it has another start
     turn = projection.place_in_turn(job, now)
     place = turn if projection.has_turn(job) else None
     forecast = _forecast(job, turn, projection, now, heard)
@@ -302,13 +310,18 @@ def _reason_to_wait(
     """Return why a job waits; once it may begin, a dispatcher that is silent comes first."""
     substations, begins_at = projection.substations, job.may_begin_at
     silence = substations.silence(heard)
-    if (promise := job.promise) is not None and (now < begins_at or silence is None):
-        again = f" ({promise.reason})" if promise.reason else ""
-        return f"its start at {promise.substation} is promised for {_second(begins_at)}{again}"
+    told = job.booked
+    if told is not None and told.granted and (now < begins_at or silence is None):
+        again = f" ({told.reason})" if told.reason else ""
+        if now < begins_at:
+            return f"its start at {told.substation} is promised for {_second(begins_at)}{again}"
+        return f"its start at {told.substation} was promised for {_second(begins_at)}, and is late"
+    if told is not None and not told.granted and silence is None:
+        return told.reason or "no start is promised to it"
     if request.get("reserve") is True and silence is None:
         return "it is not known yet whether it has the start that it asked for"
-    if now < begins_at:
-        return f"it is not to begin before {_second(begins_at)}"
+    if now < job.earliest_start:
+        return f"it is not to begin before {_second(job.earliest_start)}"
     return substations.reason_to_wait(request, heard)
 
 
@@ -319,12 +332,15 @@ def _forecast(
 
     ``place`` is that which it has, or would have if it might begin now.
     """
+    substations = projection.substations
     if (promise := job.promise) is not None:
-        return Forecast(promise.start, PROMISED)
+        if now < promise.start:
+            return Forecast(promise.start, PROMISED)
+        return Forecast(now, LATE) if substations.silence(heard) is None else None
     request = job.request
     if place is None or request.get("reserve") is True:
         return None
-    if projection.substations.kept_for(request) is not None:
+    if substations.kept_for(request) is not None or substations.kept_for_promises(request):
         return None
     found = projection.forecaster(request, now, heard).start(place)
     return None if found is None else Forecast(max(found.at, job.may_begin_at), found.how)
@@ -358,7 +374,7 @@ def listed(job: Job, wait: Wait = NO_WAIT) -> Charge:
         "times": {state: moment(at) for state, at in times.items()},  # type: ignore[typeddict-item]
         "duplicates": job.duplicates,
         "request": request_fields(request),
-        "reservation": _reservation(job.booked),
+        "reservation": reservation(job.booked),
         "reason": wait.reason or reason,
         "place": wait.place,
         "expected_start": None if forecast is None else moment(forecast.at),
@@ -394,7 +410,8 @@ def request_fields(fields: Mapping[str, Any]) -> ChargeFields:
     return found  # type: ignore[return-value]  # checked field by field
 
 
-def _reservation(booked: Booked | None) -> Reservation | None:
+def reservation(booked: Booked | None) -> Reservation | None:
+    """Return what a job was told of its start, as it is shown."""
     if booked is None:
         return None
     where = booked.substation or None

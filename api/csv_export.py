@@ -29,6 +29,8 @@ COLUMNS: Final = (
     "max_wait_seconds",
     "earliest_start",
     "reserve",
+    "promised_start",
+    "promised_substation",
     "place",
     "expected_start",
     "reason",
@@ -49,6 +51,10 @@ def lines(charges: Iterable[Charge]) -> bytes:
 
 def _row(charge: Charge) -> Iterable[object]:
     values: dict[str, object] = {**charge, **charge["times"], **charge["request"]}
+    told = charge["reservation"]
+    if told is not None and told["granted"]:
+        values["promised_start"] = told["start"]
+        values["promised_substation"] = told["substation"]
     values["eligible_substations"] = " ".join(charge["request"].get("eligible_substations", ()))
     return [_cell(values.get(name)) for name in COLUMNS]
 

@@ -26,6 +26,8 @@ from scheduling.reasons import NO_SUCH_SUBSTATION
 log = logging.getLogger(__name__)
 
 MAX_BACKLOG: Final = 10_000  # requests that wait for RabbitMQ's confirm at once
+DAY: Final = 86_400  # seconds
+MAX_AHEAD: Final = 366 * DAY  # for an earliest start: a later one is a mistake
 
 
 class AcceptedJob(NamedTuple):
@@ -243,6 +245,9 @@ class Intake:
         if leaves is not None and earliest is not None and earliest >= leaves:
             before = f"must be before the departure_time, {leaves.isoformat()}"
             raise InvalidField(f"{where}earliest_start", f"{before}, got {earliest.isoformat()}")
+        if earliest is not None and earliest.timestamp() > now + MAX_AHEAD:
+            at_most = f"must be at most {MAX_AHEAD // DAY} days ahead"
+            raise InvalidField(f"{where}earliest_start", f"{at_most}, got {earliest.isoformat()}")
         allowed = charge_in.eligible_substations or ()
         power_kw = charge_in.requested_power_kw or DEFAULT_POWER_KW
         never = self._reason_never(allowed, power_kw)

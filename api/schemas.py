@@ -149,7 +149,7 @@ class ChargeIn(Strict):
     earliest_start: Moment | None = Field(
         default=None,
         description="When its session may begin at the earliest, with its offset from UTC (RFC "
-        "3339): before the departure, and before the year 10000 in UTC. In the past it means now.",
+        "3339): before the departure, and at most 366 days ahead. In the past it means now.",
     )
     # null, not false: a generated client takes a field that has a default for one that is required
     reserve: Reserve | None = Field(
@@ -189,6 +189,13 @@ def _statuses(value: object) -> object:
     return value
 
 
+def _flag(value: object) -> object:
+    """Reject other texts that count as true or false: 1, on, yes."""
+    if isinstance(value, str) and value not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return value
+
+
 def _vehicle(value: str) -> str:
     """Reject a vehicle that no request can have."""
     if not _VEHICLE.fullmatch(value):
@@ -202,6 +209,7 @@ Statuses = Annotated[
     WithJsonSchema({"type": "string", "pattern": STATUS_PATTERN, "examples": ["queued,assigned"]}),
 ]
 Digits = Annotated[int, BeforeValidator(_digits)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
 
 
 class JobFilter(BaseModel):
@@ -222,6 +230,11 @@ class JobFilter(BaseModel):
     substation: SubstationId | None = Field(
         default=None, description="The substation that charges or charged it, or it was sent to."
     )
+    promised: Flag | None = Field(
+        default=None,
+        description="`true`: only jobs that are queued until a start that is promised to them; "
+        "`false`: only others.",
+    )
     since: Moment | None = Field(
         default=None, description="Requested then or later. Write `+` as `%2B`."
     )
@@ -238,8 +251,11 @@ class JobFilter(BaseModel):
 
     def query(self) -> JobQuery:
         """Return what is looked for."""
+        statuses = frozenset(map(State, self.status.split(","))) if self.status else None
+        if self.promised:  # the others need not be looked at
+            statuses = frozenset({State.QUEUED}) & (statuses or frozenset(State))
         return JobQuery(
-            frozenset(map(State, self.status.split(","))) if self.status else None,
+            statuses,
             self.substation,
             self.vehicle_id,
             None if self.since is None else self.since.timestamp(),
@@ -247,6 +263,7 @@ class JobFilter(BaseModel):
             newest_first=self.order == "desc",
             search=None if self.search is None else self.search.lower(),
             tenant=self.tenant,
+            promised=self.promised,
         )
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from api.alerts import Severity, Source
-from api.answers import Charge
+from api.answers import Charge, Reservation
 from api.substations import Substation
 from grid.events import State
 
@@ -40,8 +40,8 @@ class JobChange(TypedDict):
     event: Annotated[
         State | Literal["booked"],
         Field(
-            description="The state that it entered; `booked`: it was promised a start, or refused "
-            "one, which `reservation` of the job says."
+            description="The state that it entered; `booked`: it was promised a start, or has none "
+            "any more, or was refused one, as `reservation` says."
         ),
     ]
     at: datetime
@@ -54,9 +54,13 @@ class JobChange(TypedDict):
         str | None,
         Field(
             description="Why it ended otherwise than completed, or was replayed, or is promised "
-            "another start than before."
+            "another start than before, or none any more."
         ),
     ]
+    reservation: Annotated[
+        Reservation | None, Field(description="The job's, as in a list, after this change.")
+    ]
+    earliest_start: Annotated[datetime | None, Field(description="That of its request.")]
 
 
 class SubstationRows(TypedDict):

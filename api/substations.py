@@ -103,6 +103,12 @@ class Substation(BaseModel):
         default=None, description="When that begins. No session is started that would cross it."
     )
     next_power_limit: str | None = Field(default=None, description="That limit in words.")
+    promised: int = Field(
+        default=0, description="Starts that are promised there and have not begun."
+    )
+    next_promised_start: datetime | None = Field(
+        default=None, description="The first of them; null: there is none."
+    )
 
     @property
     def most_kw(self) -> float | None:
@@ -172,7 +178,8 @@ class Substations:
         return max(self._ratings.values(), default=inf)
 
     @cached_property
-    def _reasons(self) -> dict[Need, str]:
+    def _reasons(self) -> dict[Need, tuple[str, bool]]:
+        """Return why requests wait, by their needs, and whether that is for promised starts."""
         return {}
 
     @cached_property
@@ -253,7 +260,13 @@ class Substations:
             return silence
         if (kept_for := self.kept_for(request)) is not None:
             return reasons.kept_for(kept_for)
-        need = need_of(request)
+        return self._reason(need_of(request))[0]
+
+    def kept_for_promises(self, request: Mapping[str, Any]) -> bool:
+        """Return whether a request waits since what is free is kept for promised starts."""
+        return self._reason(need_of(request))[1]
+
+    def _reason(self, need: Need) -> tuple[str, bool]:
         if (known := self._reasons.get(need)) is None:
             known = _reason_to_wait(self._rows, need)
             if len(self._reasons) < MAX_NEEDS:
@@ -290,20 +303,31 @@ def _condition(row: Substation) -> Condition:
     return Condition.RESERVED if row.reason == reasons.RESERVED else Condition.INELIGIBLE
 
 
-def _reason_to_wait(rows: Iterable[Substation], need: Need) -> str:
+def _reason_to_wait(rows: Iterable[Substation], need: Need) -> tuple[str, bool]:
+    """Return why a request waits, and whether that is for starts that are promised to others."""
     candidates = [each for each in rows if need.allows(each.id)]
     if not candidates:
         return (
             f"{reasons.NO_SUCH_SUBSTATION}: {reasons.some(need.allowed)}"
             if need.allowed
             else "there is no substation"
-        )
+        ), False
     against = [(each, _against(each, need.power_kw)) for each in candidates]
-    free = [each.id for each, reason in against if reason is None]
-    if free:
-        more = f" and {len(free) - SHOWN} more have" if len(free) > SHOWN else ""
-        verb = "" if more else " has" if len(free) == 1 else " have"
-        return f"{', '.join(free[:SHOWN])}{more}{verb} capacity: it waits for its turn"
+    with_capacity = [each for each, reason in against if reason is None]
+    if not with_capacity:
+        return _reason_without_capacity(against, need), False
+    free = [each.id for each in with_capacity if not each.promised]
+    names = free or [each.id for each in with_capacity]
+    some = ", ".join(names[:SHOWN])
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    if not free:
+        return f"what is free at {some}{more} is kept for starts that are promised", True
+    verb = "has" if len(names) == 1 else "have"
+    return f"{some}{more} {verb} capacity: it waits for its turn", False
+
+
+def _reason_without_capacity(against: Sequence[tuple[Substation, str | None]], need: Need) -> str:
+    candidates = [each for each, _ in against]
     if len(candidates) == 1:
         ((one, reason),) = against
         why = f": {one.reason}" if one.status is Condition.INELIGIBLE else ""

@@ -20,13 +20,13 @@ from api.alerts import Alert, Facts, Source
 from api.errors import TooManyStreams
 from api.firing import Observed
 from api.jobs.figures import Figures
-from api.jobs.job import Job
+from api.jobs.job import Booked, Job
 from api.jobs.projection import Applied, Projection
 from api.jobs.rows import START, JobQuery, vehicle_of
 from api.jobs.search import find
 from api.last_heard import DispatcherWatch, LastHeard
 from grid import wire
-from grid.events import QUEUED, Event, State
+from grid.events import QUEUED, Event, State, is_time
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class Change(NamedTuple):
     status: State
     vehicle: str | None
     substation: str | None
+    booked: Booked | None  # what it was told of its start
 
 
 class Selection(NamedTuple):
@@ -512,11 +513,12 @@ def _change(event: Event, job: Job) -> Change:
     The substation is the job's, as in a list: an end that the dispatcher wrote names none, and an
     event that comes late another one.
     """
-    return Change(event, job, job.status, vehicle_of(job.request), job.substation)
+    vehicle = vehicle_of(job.request)
+    return Change(event, job, job.status, vehicle, job.substation, job.booked)
 
 
 def _shown(change: Change) -> dict[str, Any]:
-    event = change.event
+    event, earliest = change.event, change.job.earliest_start
     return {
         "id": change.job.id,
         "status": change.status,
@@ -526,4 +528,6 @@ def _shown(change: Change) -> dict[str, Any]:
         "attempt": event.attempt or change.job.attempt,
         "vehicle_id": change.vehicle,
         "reason": event.reason or None,
+        "reservation": answers.reservation(change.booked),
+        "earliest_start": answers.moment(earliest) if is_time(earliest) else None,
     }

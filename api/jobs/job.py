@@ -46,7 +46,7 @@ class Booked(Struct, frozen=True, order=True, gc=False):
     """What a job that asked for a start was told at ``at``: that it has one, or the nearest one.
 
     Times are Unix seconds. ``substation`` is empty if it could begin nowhere; ``reason`` is why its
-    start is another than it was told before.
+    start is another than it was told before, or why it has none any more.
     """
 
     at: float
@@ -151,10 +151,16 @@ class Job:
     def may_begin_at(self) -> float:
         """Return when it may begin, in Unix seconds: its promised start, or its earliest one.
 
-        Minus infinity if it may at once.
+        Minus infinity if it may at once. One whose promise is withdrawn waits from then on.
         """
-        told = self.booked
-        return told.start if told is not None and told.granted else self.earliest_start
+        if (told := self.booked) is None:
+            return self.earliest_start
+        return told.start if told.granted else max(told.at, self.earliest_start)
+
+    @property
+    def is_promised(self) -> bool:
+        """Return whether it waits for a start that is promised to it."""
+        return self.status is QUEUED and self.promise is not None
 
     @property
     def ends(self) -> dict[State, Visit]:

@@ -27,7 +27,8 @@ class JobQuery(NamedTuple):
     """What a list looks for; None matches any. The times of the requests are Unix seconds.
 
     ``since`` is included, ``until`` is not, so that lists of two times have no job in common.
-    ``search`` is a part of the id or the vehicle, in lower case.
+    ``search`` is a part of the id or the vehicle, in lower case. ``promised`` is whether a job
+    waits for a start that is promised to it.
     """
 
     statuses: frozenset[State] | None = None
@@ -38,6 +39,7 @@ class JobQuery(NamedTuple):
     newest_first: bool = False
     search: str | None = None
     tenant: str | None = None
+    promised: bool | None = None
 
     @property
     def is_described(self) -> bool:
@@ -51,7 +53,9 @@ class JobQuery(NamedTuple):
         return self.substation is None or job.substation == self.substation
 
     def fits(self, job: Job) -> bool:
-        """Return whether a job is what is looked for, by its id, vehicle, tenant and time."""
+        """Return whether a job is what is looked for, by all but its state and substation."""
+        if self.promised is not None and self.promised is not job.is_promised:
+            return False
         if self.vehicle is not None and vehicle_of(job.request) != self.vehicle:
             return False
         if self.search is not None and self.search not in job.id.lower():

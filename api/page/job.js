@@ -164,11 +164,12 @@ function waits(job) {
   return make("p", { class: "note" }, `It is number ${job.place} of those that wait.`, start ? ` It is expected to start at ${time(start)}.` : "");
 }
 
-/** Return the start that a job is promised, or why it has none. */
+/** Return the start that a job is promised, or that it has none. */
 function reservation(job) {
   const told = job.reservation;
   if (!told) return "";
   const start = told.substation ? `${time(seconds(told.start))} at ${told.substation}` : "none";
+  if (!told.granted && OPEN.has(job.status)) return make("p", { class: "note" }, "It is promised another start as soon as there is one.");
   return make("p", { class: "note" }, told.granted ? `Its promised start: ${start}.` : `It could not have the start that it asked for. The nearest that was free: ${start}.`);
 }
 
@@ -202,7 +203,8 @@ function request(job) {
 
 function decision(job) {
   const record = job.decision;
-  if (!record) return [make("p", { class: "note" }, job.status === "queued" ? "Not decided yet: it waits for a substation."
+  const undecided = job.reservation?.granted ? "Not sent yet: it is sent to its substation at its promised start." : "Not decided yet: it waits for a substation.";
+  if (!record) return [make("p", { class: "note" }, job.status === "queued" ? undecided
     : job.times.assigned ? "The event log does not have it any more." : "There is none: it was sent to no substation.")];
   const rows = (record.candidates ?? []).map((each) => {
     const chosen = each.substation === job.substation;

@@ -3,8 +3,8 @@
 import { ask, askWithKey } from "./api.js";
 import { jobQuery } from "./bulk.js";
 import { arrange, byId, focusedRow, make, setAttribute, setHidden, setText, toast, watchVisible } from "./dom.js";
-import { NONE, byName, duration, seconds, time } from "./format.js";
-import { STATES } from "./model.js";
+import { NONE, byName, duration, time } from "./format.js";
+import { STATES, listed } from "./model.js";
 import { head } from "./table.js";
 
 const MOST_ROWS = 100;
@@ -16,7 +16,7 @@ const COLUMNS = [
   { name: "id", title: "Job" },
   { name: "vehicle", title: "Vehicle", kind: "vehicle" },
   { name: "substation", title: "Substation" },
-  { name: "wait", title: "Waited", kind: "number wide", help: "From the request to the start of its session" },
+  { name: "wait", title: "Waited", kind: "number wide", help: "From the request, or the start that it asked for, to the start of its session" },
   { name: "reason", title: "Reason", kind: "reason wide" },
 ];
 
@@ -173,20 +173,21 @@ export class Jobs {
     setText(cells.at, time(job.at, this.#model.now()));
     setText(cells.vehicle, job.vehicle ?? NONE);
     setText(cells.substation, job.substation ?? NONE);
-    const { queued, charging } = job.times;
-    setText(cells.wait, queued && charging ? duration(charging - queued) : job.status === "queued" && queued ? duration(this.#model.now() - queued) : NONE);
-    setText(cells.reason, job.reason ?? "");
+    setText(cells.wait, waited(job, this.#model.now()));
+    const isLate = job.status === "queued" && job.isPromised && job.beginsAt <= this.#model.now();
+    setText(cells.reason, isLate ? `its promised start, ${time(job.beginsAt, this.#model.now())}, is late` : job.reason ?? "");
   }
 }
 
 const shortId = (id) => (/^[0-9a-f]{8}-[0-9a-f-]{27}$/.test(id) ? id.slice(0, 8) : id);
 
-function listed(job) {
-  const times = Object.fromEntries(Object.entries(job.times).map(([state, at]) => [state, seconds(at)]));
-  return {
-    id: job.id, status: job.status, substation: job.substation, reason: job.reason,
-    vehicle: job.request.vehicle_id ?? null, times, at: Math.max(0, ...Object.values(times)),
-  };
+/** Return how long a job waited, or waits: not before it may begin. */
+function waited(job, now) {
+  const { queued, charging } = job.times;
+  const end = charging ?? (job.status === "queued" ? now : null);
+  if (!queued || !end) return NONE;
+  const since = Math.max(queued, job.beginsAt ?? 0);
+  return !charging && since > end ? NONE : duration(end - since);
 }
 
 const matches = (job, wanted) => job.id.toLowerCase().includes(wanted) || (job.vehicle ?? "").toLowerCase().includes(wanted);

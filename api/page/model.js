@@ -1,6 +1,6 @@
 // What the page knows, from the snapshot and the stream that follows it.
 
-import { byName, seconds } from "./format.js";
+import { byName, seconds, time } from "./format.js";
 
 export const HISTORY_SECONDS = 300;
 export const MAX_JOBS = 1000; // that are kept; GET /charges has all
@@ -16,6 +16,28 @@ export const CONDITIONS = {
   problem: "Not eligible",
   unknown: "Not known",
 };
+
+/** Return a job of a list as the page keeps it. */
+export function listed(job) {
+  const times = Object.fromEntries(Object.entries(job.times).map(([state, at]) => [state, seconds(at)]));
+  return {
+    id: job.id, status: job.status, substation: job.substation, reason: job.reason,
+    vehicle: job.request.vehicle_id ?? null, times, at: Math.max(0, ...Object.values(times)),
+    beginsAt: beginsAt({ reservation: job.reservation, earliest_start: job.request.earliest_start }),
+    isPromised: job.reservation?.granted ?? false,
+  };
+}
+
+/** Return when a job may begin: its promised start, or its earliest one; null if it may at once. */
+function beginsAt({ reservation, earliest_start: earliest }) {
+  return seconds(reservation?.granted ? reservation.start : earliest);
+}
+
+/** Return which start a change promises, in words; null if it does not. */
+function promise({ event, reservation }) {
+  if (event !== "booked" || !reservation?.granted) return null;
+  return `its start at ${reservation.substation} is promised for ${time(seconds(reservation.start))}`;
+}
 
 export class Model {
   constructor() {
@@ -48,13 +70,7 @@ export class Model {
   #snapshot(data) {
     this.#substations(data);
     this.jobs.clear();
-    const jobs = data.jobs.map((each) => {
-      const times = Object.fromEntries(Object.entries(each.times).map(([state, at]) => [state, seconds(at)]));
-      return {
-        id: each.id, status: each.status, substation: each.substation, reason: each.reason,
-        vehicle: each.request.vehicle_id ?? null, times, at: Math.max(0, ...Object.values(times)),
-      };
-    });
+    const jobs = data.jobs.map(listed);
     for (const each of jobs.sort((one, other) => one.at - other.at)) this.jobs.set(each.id, each);
     this.history = data.history;
     this.status = data.status;
@@ -75,8 +91,9 @@ export class Model {
     this.jobs.delete(each.id);
     this.jobs.set(each.id, {
       id: each.id, status: each.status, substation: each.substation,
-      reason: each.reason ?? (each.status === before?.status ? before.reason : null),
+      reason: each.reason ?? promise(each) ?? (each.status === before?.status ? before.reason : null),
       vehicle: each.vehicle_id ?? before?.vehicle ?? null, times, at,
+      beginsAt: beginsAt(each), isPromised: each.reservation?.granted ?? false,
     });
     if (this.jobs.size > MAX_JOBS) this.jobs.delete(this.jobs.keys().next().value);
   }

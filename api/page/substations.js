@@ -2,7 +2,7 @@
 
 import { askWithKey } from "./api.js";
 import { arrange, byId, focusedRow, make, meter, setAttribute, setHidden, setText, toast, watchVisible } from "./dom.js";
-import { NONE, byName, count, duration, figure, percent } from "./format.js";
+import { NONE, byName, count, duration, figure, percent, seconds, time } from "./format.js";
 import { CONDITIONS } from "./model.js";
 import { head } from "./table.js";
 
@@ -198,7 +198,8 @@ export class Substations {
     setWidth(parts.sentBar, sent / most);
     setText(cells.done, count(done));
     setText(cells.energy, energy ? count(energy) : NONE);
-    setText(cells.reason, row.reason && row.reason !== word ? row.reason : row.power_limit ?? "");
+    const reason = row.reason && row.reason !== word ? row.reason : row.power_limit;
+    setText(cells.reason, [reason, promised(row)].filter(Boolean).join("; "));
     const drained = row.state === "draining";
     setText(parts.drain, drained ? "Resume" : "Drain");
     setAttribute(parts.drain, "aria-label", `${drained ? "Resume" : "Drain"} ${row.id}`);
@@ -316,6 +317,7 @@ export class Substations {
       ["Utilisation", percent(row.utilisation)],
       ["Power", `${figure(row.power_kw)} kW${row.rated_power_kw ? ` of ${figure(row.rated_power_kw)} kW` : ""}`],
       ["Power limit", [row.power_limit, row.next_power_limit].filter(Boolean).map((each) => each.replace("limited to ", "")).join("; ") || "none"],
+      ["Promised", promised(row) || "no start"],
       ["Other consumers", row.background_power_kw === null ? NONE : `${figure(row.background_power_kw)} kW of it`],
       ["Gauge read", row.gauge_age_seconds === null ? "never" : `${duration(row.gauge_age_seconds)} before`],
       ["Last minute", `${count(sent)} sent, ${count(done)} completed`],
@@ -332,6 +334,14 @@ export class Substations {
 function mostPower(row) {
   const known = [row.rated_power_kw || null, row.power_limit_kw ?? null].filter((kw) => kw !== null);
   return known.length ? Math.min(...known) : null;
+}
+
+/** Return the starts that are promised at a substation, in words; empty if none is. */
+function promised(row) {
+  if (!row.promised) return "";
+  const next = row.next_promised_start;
+  const starts = row.promised === 1 ? "1 start promised" : `${count(row.promised)} starts promised`;
+  return next ? `${starts}, ${row.promised === 1 ? "at" : "the next at"} ${time(seconds(next))}` : starts;
 }
 
 function setWidth(element, share) {

@@ -142,7 +142,7 @@ async def test_document_lists_every_route_and_every_error() -> None:
     assert fields.keys() == FULL.keys()
     names = {each["name"] for each in operations["GET /charges"]["parameters"]}
     assert names == {
-        *("vehicle_id", "search", "status", "substation", "tenant"),
+        *("vehicle_id", "search", "status", "substation", "tenant", "promised"),
         *("since", "until", "order", "limit", "after"),
     }
 

@@ -143,6 +143,8 @@ async def test_following_next_lists_every_job_once(size: int, pages: int) -> Non
         ("limit=0", "limit"),
         ("limit=1001", "limit"),
         ("limit=many", "limit"),
+        ("promised=1", "promised"),
+        ("promised=yes", "promised"),
         ("status=done", "status"),
         ("substation=a.b", "substation"),
         ("after=%20", "after"),
@@ -195,6 +197,8 @@ async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
             "next_power_limit_kw": 10.0,
             "next_power_limit_from": "2026-01-01T00:02:00Z",
             "next_power_limit": "limited to 10 kW from 00:02 UTC by dso",
+            "promised": 3,
+            "next_promised_start": "2026-01-01T00:03:00Z",
         }
         never = one | {"id": "s2", "gauge_age_seconds": None, "eligible": False, "reason": "why"}
         never["status"] = "ineligible"
@@ -202,12 +206,15 @@ async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
         limited = [name for name in one if "power_limit" in name]
         told[0]["power_limit_until"] = AT + 60
         told[0]["next_power_limit_from"] = AT + 120
+        told[0]["next_promised_start"] = AT + 180
         for newer in (
             "state",
             "limit",
             "power_kw",
             "background_power_kw",
             "rated_power_kw",
+            "promised",
+            "next_promised_start",
             *limited,
         ):
             del told[1][newer]  # by a dispatcher of an older version
@@ -216,6 +223,7 @@ async def test_substations_are_shown_as_the_dispatcher_last_saw_them() -> None:
         assert answer.status == 200
         never |= {"state": "available", "limit": None, "power_kw": None, "rated_power_kw": None}
         never |= dict.fromkeys(["background_power_kw", *limited])
+        never |= {"promised": 0, "next_promised_start": None}
         assert answer.body == {
             "as_of": "2026-01-01T00:00:00Z",
             "age_seconds": 0.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from api.last_heard import DISPATCHER_TIMEOUT
 from grid import kinds, messages
 from grid.events import Event, State
-from grid.kinds import Booking
+from grid.kinds import Booking, Promise
 from grid.messages import ChargeRequest
 from tests.api.harness import AT, REQUESTS, Bench, assigned, problem
 from tests.api.test_events import following, hear
@@ -20,6 +21,17 @@ HOUR = 3_600.0
 AT_ONE = "2026-01-01T01:00:00Z"
 AT_TWO = "2026-01-01T02:00:00Z"
 AT_THREE = "2026-01-01T03:00:00Z"
+READY_AT_THREE = {
+    "reserve": True,
+    "departure_time": AT_THREE,
+    "requested_energy_kwh": 10,
+    "requested_power_kw": 10,
+}
+
+
+def shown(at: float) -> str:
+    """Return a time, in Unix seconds, as answers have it."""
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
 
 
 def booked(
@@ -36,6 +48,11 @@ def refused(job: str, nearest: float | None) -> list[Event]:
         kinds.refused(job, AT, found),
         Event(State.EXPIRED, AT, job, reason="no start is free at 01:00"),
     ]
+
+
+def withdrawn(job: str, at: float, reason: str) -> Event:
+    """Return the event of a promise that does not hold any more, without another start."""
+    return kinds.told(job, at, Promise(granted=False, substation="", start=0.0), reason)
 
 
 def request(job: str) -> ChargeRequest:
@@ -186,13 +203,7 @@ async def test_readiness_of_a_booked_job_follows_from_its_start(
     """Its session takes an hour, and its vehicle leaves at three."""
     async with Bench(charge_speed=1.0).serve() as bench:
         bench.hear(snapshot(row("a", FULL)))
-        body = {
-            "reserve": True,
-            "departure_time": AT_THREE,
-            "requested_energy_kwh": 10,
-            "requested_power_kw": 10,
-        }
-        await bench.post(body)
+        await bench.post(READY_AT_THREE)
         bench.hear(booked("job1", AT + starts))
         found = (await bench.get("/charge/job1")).body
         assert found["will_be_ready"] is is_ready
@@ -249,6 +260,87 @@ async def test_refused_job_names_the_nearest_start_that_was_free(
         assert found["reason"] == "no start is free at 01:00"
 
 
+async def test_job_whose_promise_is_withdrawn_waits_for_another_start() -> None:
+    """It stays queued, with the reason; its wait counts from then, until there is another start."""
+    why = "its start at a could not be kept: a was drained"
+    async with Bench(charge_speed=1.0).serve() as bench:
+        bench.hear(snapshot(row("a")))
+        await bench.post(READY_AT_THREE)
+        bench.hear(booked("job1", AT + HOUR))
+        bench.at += 60
+        bench.hear(withdrawn("job1", bench.at, why))
+        found = (await bench.get("/charge/job1")).body
+        assert (found["status"], found["reason"]) == ("queued", why)
+        none = ("place", "expected_start", "expected_start_basis", "will_be_ready")
+        assert [found[name] for name in none] == [None] * len(none)
+        assert found["reservation"] == {"granted": False, "substation": None, "start": None}
+        bench.at += 10
+        bench.feed.end_second([], "")
+        assert bench.feed.oldest_wait(bench.at) == 10
+        bench.hear(booked("job1", AT + 2 * HOUR, bench.at, "b", why))
+        found = (await bench.get("/charge/job1")).body
+        assert found["reason"] == f"its start at b is promised for {AT_TWO} ({why})"
+        bench.feed.end_second([], "")
+        assert bench.feed.oldest_wait(bench.at) == 0
+        bench.hear(withdrawn("job1", bench.at + 1, ""))
+        assert (await bench.get("/charge/job1")).body["reason"] == "no start is promised to it"
+        bench.now += DISPATCHER_TIMEOUT + 1
+        assert "dispatcher" in (await bench.get("/charge/job1")).body["reason"]
+
+
+@pytest.mark.parametrize(("late", "is_ready"), [(5, True), (HOUR + 5, False)])
+async def test_job_that_is_late_is_not_promised_a_start_in_the_past(
+    late: float, *, is_ready: bool
+) -> None:
+    """It is expected now, so its readiness follows from what is left."""
+    async with Bench(charge_speed=1.0).serve() as bench:
+        bench.hear(snapshot(row("a")))
+        await bench.post(READY_AT_THREE)
+        bench.hear(booked("job1", AT + HOUR))
+        bench.at = AT + HOUR + late
+        found = (await bench.get("/charge/job1")).body
+        assert found["reason"] == f"its start at a was promised for {AT_ONE}, and is late"
+        assert found["expected_start"] == shown(bench.at)
+        assert found["expected_start_basis"] == "late"
+        assert found["will_be_ready"] is is_ready
+        bench.now += DISPATCHER_TIMEOUT + 1
+        assert (await bench.get("/charge/job1")).body["expected_start"] is None
+
+
+async def test_list_has_the_jobs_that_wait_for_promised_starts() -> None:
+    """Not those that ask, have begun, or lost their promise; also where jobs are packed."""
+    for max_jobs in (1_000, 2):
+        async with Bench(max_jobs=max_jobs).serve() as bench:
+            await bench.post([{"reserve": True}] * 4 + [{}], "/charges")
+            bench.hear(*[booked(f"job{number}", AT + HOUR) for number in (1, 2, 3)])
+            bench.hear(assigned("job2", "a"), withdrawn("job3", AT + 1, "a was drained"))
+            for query, wanted in (
+                ("promised=true", ["job1"]),
+                ("promised=true&status=queued,assigned", ["job1"]),
+                ("promised=true&status=assigned", []),
+                ("promised=true&substation=a", []),
+                ("promised=false", ["job2", "job3", "job4", "job5"]),
+                ("promised=false&status=queued", ["job3", "job4", "job5"]),
+            ):
+                found = (await bench.get(f"/charges?{query}")).body["charges"]
+                assert [each["id"] for each in found] == wanted, query
+            lines = (await bench.get("/charges.csv?promised=true")).body.splitlines()
+            assert [line.split(",")[0] for line in lines] == ["id", "job1"]
+
+
+@pytest.mark.parametrize(("days", "status"), [(365.9, 202), (366, 202), (366.1, 422), (3_000, 422)])
+async def test_earliest_start_is_at_most_a_year_ahead(days: float, status: int) -> None:
+    """A later one is a mistake, and its job would be kept for as long."""
+    async with Bench().serve() as bench:
+        text = shown(AT + 24 * HOUR * days).replace("Z", "+00:00")
+        answer = await bench.post({"earliest_start": text})
+        assert answer.status == status
+        if status == 422:
+            [error] = problem(answer, 422)["errors"]
+            assert error["field"] == "earliest_start"
+            assert error["problem"] == f"must be at most 366 days ahead, got {text}"
+
+
 async def test_answer_waits_for_the_promised_start() -> None:
     """It is the decision that such a client waits for."""
     async with Bench(decision_wait=20).serve() as bench:
@@ -285,6 +377,21 @@ async def test_events_tell_of_a_promised_start() -> None:
             change = data[1]
             assert (change["status"], change["substation"]) == ("queued", None)
             assert change["reason"] == "b was drained"
+            told = {"granted": True, "substation": "a", "start": AT_ONE}
+            assert (data[0]["reservation"], change["reservation"]) == (None, told)
+            assert change["earliest_start"] is None
+            later = ChargeRequest("j2", AT, earliest_start=AT + HOUR)
+            hear(bench, booked("j1", AT + 2 * HOUR, AT + 1, "b"), kinds.queued(later))
+            _, (moved, other), _ = await stream.next()
+            told = {"granted": True, "substation": "b", "start": AT_TWO}
+            assert (moved["event"], moved["reservation"]) == ("booked", told)
+            assert (other["reservation"], other["earliest_start"]) == (None, AT_ONE)
+            hear(bench, withdrawn("j1", AT + 2, "b was drained"))
+            _, (change,), _ = await stream.next()
+            none = {"granted": False, "substation": None, "start": None}
+            assert (change["reservation"], change["reason"]) == (none, "b was drained")
+            hear(bench, booked("j1", AT + HOUR, AT + 3))
+            await stream.next()
         bench.at = AT + HOUR / 2
         bench.feed.end_second([], "")
         assert bench.feed.oldest_wait(bench.at) == 0
@@ -295,8 +402,15 @@ async def test_events_tell_of_a_promised_start() -> None:
 
 async def test_csv_has_the_fields_of_a_reservation() -> None:
     async with Bench().serve() as bench:
-        await bench.post([{"reserve": True, "earliest_start": AT_ONE}, {}], "/charges")
+        bodies = [{"reserve": True, "earliest_start": AT_ONE}, {}, {"reserve": True}]
+        await bench.post(bodies, "/charges")
+        bench.hear(booked("job1", AT + 2 * HOUR), *refused("job3", AT + HOUR))
         rows = [line.split(",") for line in (await bench.get("/charges.csv")).body.splitlines()]
-        columns = [rows[0].index(name) for name in ("earliest_start", "reserve")]
+        names = ("earliest_start", "reserve", "promised_start", "promised_substation")
+        columns = [rows[0].index(name) for name in names]
         found = [[row[column] for column in columns] for row in rows[1:]]
-        assert found == [[AT_ONE, "true"], ["", ""]]
+        assert found == [
+            [AT_ONE, "true", AT_TWO, "a"],
+            ["", "", "", ""],
+            ["", "true", "", ""],
+        ]

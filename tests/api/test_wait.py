@@ -145,6 +145,44 @@ def test_reason_to_wait_is_what_is_kept_for_high_priorities(
     assert found.startswith(reason)
 
 
+PROMISED: dict[str, Any] = {"promised": 2, "next_promised_start": AT + 60}
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ([row("a", **PROMISED), row("b", FULL)], "what is free at a is kept for starts that are"),
+        ([row(each, **PROMISED) for each in "ab"], "what is free at a, b is kept for starts that"),
+        ([row(each, **PROMISED) for each in "abcde"], "what is free at a, b, c and 2 more is kept"),
+        ([row("a", **PROMISED), row("b")], "b has capacity: it waits for its turn"),
+        ([row("a", FULL, **PROMISED)], "a is full"),
+    ],
+)
+def test_reason_to_wait_is_what_is_kept_for_promised_starts(
+    rows: list[dict[str, Any]], reason: str
+) -> None:
+    """Where no other substation has capacity."""
+    found = Substations(snapshot(*rows), AT)
+    for _ in range(2):  # the second time as it was kept
+        assert found.reason_to_wait({}, LastHeard(1)).startswith(reason)
+        assert found.kept_for_promises({}) is reason.startswith("what is free")
+
+
+async def test_job_that_waits_for_promised_starts_is_not_expected_to_start_now() -> None:
+    """Though a connector is free: nobody can say when one is that it may take."""
+    async with Bench().serve() as bench:
+        bench.hear(
+            Event(State.CHARGING, AT - 30, "before", "a", 1),
+            Event(State.COMPLETED, AT - 10, "before", "a", 1),
+        )
+        for more, start in (({}, "2026-01-01T00:00:00Z"), (PROMISED, None)):
+            bench.hear(snapshot(row("a", **more)))
+            found = (await bench.post()).body
+            assert found["expected_start"] == start
+            assert (found["expected_start_basis"] is None) is (start is None)
+            assert ("kept for starts" in found["reason"]) is (start is None)
+
+
 def test_reason_to_wait_is_the_silent_dispatcher_first() -> None:
     """What the substations could do is not known then."""
     found = Substations(snapshot(row("a", FULL)), AT)

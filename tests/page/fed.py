@@ -41,6 +41,7 @@ class FedApi:
         self.drained: set[str] = set()
         self.limits: dict[str, int] = {}
         self.power_limits: dict[str, float] = {}  # in kW
+        self.promised: dict[str, tuple[int, float]] = {}  # starts, and when the next one is
         self.broken: dict[str, str] = {}
         self.dispatches = True  # whether the dispatcher works
         self._names = list(substations)
@@ -185,6 +186,12 @@ class FedApi:
             "next_power_limit": coming,
         }
 
+    def _promises(self, name: str) -> dict[str, Any]:
+        if name not in self.promised:
+            return {}
+        number, start = self.promised[name]
+        return {"promised": number, "next_promised_start": start}
+
     def _row(self, name: str) -> dict[str, Any]:
         load = self._load(name)
         reason = self.broken.get(name)
@@ -207,6 +214,7 @@ class FedApi:
             "state": "draining" if name in self.drained else "available",
             "limit": self.limits.get(name),
             **self._power_limit(name),
+            **self._promises(name),
             "eligible": reason is None,
             "reason": reason,
         }

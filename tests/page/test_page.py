@@ -35,9 +35,9 @@ async def browser() -> AsyncIterator[Browser]:
         yield found
 
 
-def fed(seconds: int = 40, **more: Any) -> FedApi:  # noqa: ANN401  # see FedApi
+def fed(seconds: int = 40, rate: float = 0.9, **more: Any) -> FedApi:  # noqa: ANN401  # see FedApi
     """Return an api of three substations in which some time has passed."""
-    api = FedApi(FEW, 0.9, **more)
+    api = FedApi(FEW, rate, **more)
     api.run(seconds)
     return api
 
@@ -335,6 +335,60 @@ async def test_page_shows_the_start_that_a_job_is_promised(browser: Browser) -> 
         )
         await expect(dialog).to_contain_text(re.compile("Its promised start: .* at substation2"))
         await expect(dialog).to_contain_text("its start at substation2 is promised for")
+        await expect(dialog).to_contain_text("it is sent to its substation at its promised start")
+        await expect(dialog).not_to_contain_text("Not decided yet")
+        await check_accessible(page)
+        nothing = kinds.Promise(granted=False, substation="", start=0.0)
+        api.bench.hear(kinds.told("granted", at + 1, nothing, "its start could not be kept"))
+        await expect(dialog).to_contain_text("promised another start as soon as there is one")
+
+
+async def test_page_counts_a_wait_from_the_start_that_was_asked_for(browser: Browser) -> None:
+    """Before, a job waits for nothing: by the list as it was, and by each change of it."""
+    api = fed(rate=0)
+    at = api.bench.at
+
+    def begin(name: str, begins_at: float, *, reserve: bool) -> list[Event]:
+        request = ChargeRequest(name, at, earliest_start=begins_at, reserve=reserve)
+        booking = kinds.Booking(request, "substation2", begins_at, begins_at + 60)
+        return [kinds.queued(request), *([kinds.booked(booking, at)] if reserve else ())]
+
+    async def check(first: str, second: str) -> None:
+        for name, wait in (("first", first), ("second", second)):
+            row = page.locator("#jobs tbody tr", has_text=name)
+            await expect(row.locator("td").nth(4)).to_have_text(wait)
+
+    api.bench.hear(*begin("first", at + 600, reserve=False))
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        api.bench.hear(*begin("second", at + 600, reserve=True))
+        await check("–", "–")
+        row = page.locator("#jobs tbody tr", has_text="second")
+        await expect(row).to_contain_text("its start at substation2 is promised for")
+        api.bench.at = at + 602
+        api.bench.feed.end_second([], "")
+        await expect(row).to_contain_text(re.compile("its promised start, .*, is late"))
+        for name, wait in (("first", 3), ("second", 5)):
+            api.bench.hear(Event(State.CHARGING, at + 600 + wait, name, "substation2", 1))
+        await check("3.0 s", "5.0 s")
+        await page.reload()
+        await check("3.0 s", "5.0 s")
+
+
+async def test_page_shows_the_starts_that_are_promised_at_a_substation(browser: Browser) -> None:
+    """In its row, and in its dialog."""
+    api = fed()
+    api.promised = {"substation2": (3, api.bench.at + 900), "substation3": (1, api.bench.at + 60)}
+    api.run(1)
+    async with served(api), page_of(browser, api.bench.port) as page:
+        await live(page)
+        rows = page.locator("#rows tbody tr")
+        words = re.compile(r"3 starts promised, the next at .*\d\d:\d\d:\d\d")
+        await expect(rows.nth(0)).not_to_contain_text("promised")
+        await expect(rows.nth(1)).to_contain_text(words)
+        await expect(rows.nth(2)).to_contain_text("1 start promised, at ")
+        await rows.nth(1).locator("button.name").click()
+        await expect(page.locator("#row-dialog .facts")).to_contain_text(words)
         await check_accessible(page)
 
 
