@@ -298,13 +298,17 @@ async def test_scraper_goes_on_when_a_target_has_an_impossible_host_name(
     async with serving(good) as (good_address,):
         write(file, {"bad": address, "good": good_address})
         async with scraping(file) as (receiver, _):
-            await receiver.until(lambda: len(receiver.failures.get("bad", [])) >= 2)
+            # on a busy machine the first may say that its name was not looked up in time
+            await receiver.until(lambda: any(map(says_why, receiver.failures.get("bad", []))))
             seen = len(receiver.readings.get("good", []))
             await receiver.until(lambda: len(receiver.readings.get("good", [])) >= seen + 2)
     assert "bad" not in receiver.readings
-    assert any(
-        words in receiver.failures["bad"][0] for words in ("cannot be read", "cannot be the")
-    )
+    assert len(receiver.failures["bad"]) >= 2
+
+
+def says_why(failure: str) -> bool:
+    """Return whether a failure says what is wrong with a host name."""
+    return "cannot be read" in failure or "cannot be the" in failure
 
 
 class Mistaken(Exception):
