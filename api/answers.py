@@ -21,6 +21,7 @@ from api.readiness import Readiness
 from api.substations import need_of
 from grid import kinds, wire
 from grid.events import MAX_FIGURE, State, is_time
+from grid.times import to_the_second
 from scheduling.reasons import is_eligible
 
 EXAMPLE: Final = {
@@ -312,16 +313,18 @@ def _reason_to_wait(
     silence = substations.silence(heard)
     told = job.booked
     if told is not None and told.granted and (now < begins_at or silence is None):
+        start = f"its start at {told.substation}"
+        when = to_the_second(begins_at)
+        if now >= begins_at:
+            return f"{start} was promised for {when}, and is late"
         again = f" ({told.reason})" if told.reason else ""
-        if now < begins_at:
-            return f"its start at {told.substation} is promised for {_second(begins_at)}{again}"
-        return f"its start at {told.substation} was promised for {_second(begins_at)}, and is late"
+        return f"{start} is promised for {when}{again}"
     if told is not None and not told.granted and silence is None:
         return told.reason or "no start is promised to it"
     if request.get("reserve") is True and silence is None:
         return "it is not known yet whether it has the start that it asked for"
     if now < job.earliest_start:
-        return f"it is not to begin before {_second(job.earliest_start)}"
+        return f"it is not to begin before {to_the_second(job.earliest_start)}"
     return substations.reason_to_wait(request, heard)
 
 
@@ -417,11 +420,6 @@ def reservation(booked: Booked | None) -> Reservation | None:
     where = booked.substation or None
     start = None if where is None else moment(booked.start)
     return {"granted": booked.granted, "substation": where, "start": start}
-
-
-def _second(at: float) -> str:
-    """Return a time to the second, as it stands in a sentence."""
-    return moment(at).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _power_kw(job: Job, request: Mapping[str, Any], times: Mapping[State, float]) -> float | None:

@@ -248,7 +248,7 @@ class Core:
     @property
     def waiting(self) -> int:
         """Return how many requests are held: those with a turn, and those that begin later."""
-        return len(self._wait_queue) + len(self._wait_queue.later)
+        return self._wait_queue.held
 
     @property
     def waiting_for_capacity(self) -> int:
@@ -481,8 +481,7 @@ class Core:
                 self._plan_later()
             self._schedule()
         self._publish_placed()
-        waiting = self._wait_queue or self._wait_queue.later
-        if waiting and (settling or self._scheduler.capacity_left):
+        if self._wait_queue.held and (settling or self._scheduler.capacity_left):
             for job in self._overflow.pop_due(self._prefetch, self._at.now):
                 self._requeue(job)
         self._let_others_in()
@@ -552,7 +551,7 @@ class Core:
             act(job, *arguments)
         except Exception as error:  # noqa: BLE001
             self.open_jobs.unbook(job.id)
-            self._wait_queue.pop_where(lambda each: each is job)
+            self._wait_queue.remove(job)
             self._reject(job, error)
 
     def _job_of(self, booking: Booking) -> Job | None:
@@ -578,7 +577,7 @@ class Core:
         """Assign a job whose promised start has come, if there is capacity."""
         assignment = self._scheduler.begin_booked(job, booking.substation, self._at.now)
         if assignment is not None:
-            self._wait_queue.pop_where(lambda each: each is job)
+            self._wait_queue.remove(job)
             self._jobs[job.id] = job
             try:
                 self._assign(job, assignment.substation, assignment.explanation)
@@ -595,7 +594,7 @@ class Core:
         request, clock = job.request, self._at.clock
         if self.open_jobs.has_ended(job.id, job.replays, request.requested_at):
             # its start was promised, and it was over before its request came
-            self._wait_queue.pop_where(lambda each: each is job)
+            self._wait_queue.remove(job)
             self._metrics.dropped.labels(DropReason.ENDED).inc()
             self._do(LogJob(job.id, job.trace, "the request is dropped: its job has ended"))
             self._gone(job)
@@ -603,7 +602,7 @@ class Core:
         where = self.open_jobs.substation(job.id)
         if where and where != job.was_at:
             # its start was promised, and it was sent there before its request came
-            self._wait_queue.pop_where(lambda each: each is job)
+            self._wait_queue.remove(job)
             self._resend(job, where, SENT_AGAIN)
             return
         offer = self._promises.offer(job.requirements, self._jobs.values(), self._at)
@@ -623,7 +622,7 @@ class Core:
     def _refuse(self, job: Job, nearest: Booking | None, reason: str) -> None:
         """End a job that gets no start."""
         clock = self._at.clock
-        self._wait_queue.pop_where(lambda each: each is job)
+        self._wait_queue.remove(job)
         self._metrics.promises.labels(REFUSED).inc()
         self._do(WriteEvent(kinds.refused(job.id, clock, nearest)))
         self._end(job, Event(State.EXPIRED, clock, job.id, attempt=job.attempt, reason=reason))

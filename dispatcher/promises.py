@@ -7,7 +7,6 @@ well, and a job is sent in time though its message waits behind many others.
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable
-from datetime import UTC, datetime
 from math import inf
 from typing import Final
 
@@ -16,6 +15,7 @@ from dispatcher.jobs import Job, JobState
 from dispatcher.open_jobs import OpenJobs
 from grid.kinds import Booking
 from grid.messages import MAX_UNIX_TIME, ChargeRequest
+from grid.times import to_the_second
 from scheduling.bookings import Bookings, Offer, SessionEnd
 from scheduling.candidates import CandidateTable
 from scheduling.order import Requirements, requirements
@@ -211,4 +211,4 @@ def too_many(most: int) -> str:
 
 
 def _time(at: float) -> str:
-    return datetime.fromtimestamp(min(at, MAX_UNIX_TIME), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return to_the_second(min(at, MAX_UNIX_TIME))  # a session may end after all times

@@ -39,8 +39,7 @@ class RequeueOverflow:
     def pop_due(self, prefetch: int, now: float) -> list[Job]:
         """Remove and return jobs that fit nowhere, or may not begin, if they keep out others."""
         found = self._pop_reclaimed_in_vain(now)
-        held = len(self._wait_queue) + len(self._wait_queue.later)
-        if held > HELD_FULL * prefetch and now >= self._due_at:
+        if self._wait_queue.held > HELD_FULL * prefetch and now >= self._due_at:
             self._due_at = now + PAUSE_SECONDS
             found += self._wait_queue.pop_last(max(1, int(SHARE * prefetch)))
         return found
@@ -83,7 +82,7 @@ class RequeueOverflow:
 
     def _pop_reclaimed_in_vain(self, now: float) -> list[Job]:
         """Remove and return reclaimed jobs that found no capacity in time."""
-        if now < self._look_at or not (self._wait_queue or self._wait_queue.later):
+        if now < self._look_at or not self._wait_queue.held:
             return []
         self._look_at = now + PAUSE_SECONDS
         latest = now - RECLAIMED_SECONDS

@@ -171,6 +171,9 @@ class Promise(Struct, frozen=True, gc=False):
     start: float
 
 
+NO_START: Final = Promise(granted=False, substation="", start=0.0)
+
+
 def booked(booking: Booking, at: float, reason: str = "") -> Event:
     """Return the event of a start that is promised; ``reason`` is why it is another than before.
 
@@ -191,9 +194,8 @@ def booked(booking: Booking, at: float, reason: str = "") -> Event:
 def refused(job: str, at: float, nearest: Booking | None) -> Event:
     """Return the event of a start that is refused, with the nearest one that was free."""
     if nearest is None:
-        return Event(BOOKED, at, job, detail={_GRANTED: False})
-    detail = {_GRANTED: False, _START: nearest.start}
-    return Event(BOOKED, at, job, nearest.substation, detail=detail)
+        return told(job, at, NO_START)
+    return told(job, at, Promise(granted=False, substation=nearest.substation, start=nearest.start))
 
 
 def withdrawn(booking: Booking, at: float, reason: str) -> Event:
@@ -234,7 +236,7 @@ def promise_in(event: Event) -> Promise | None:
     """Return what a booked event tells a client; None if it is malformed."""
     granted, start = event.detail.get(_GRANTED), event.detail.get(_START)
     if granted is False and not event.substation:
-        return Promise(granted=False, substation="", start=0.0)
+        return NO_START
     if type(granted) is not bool or not is_time(start) or not valid_substation_id(event.substation):
         return None
     return Promise(granted, event.substation, start)

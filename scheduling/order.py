@@ -59,11 +59,6 @@ class Requirements(Struct, frozen=True, gc=False):
     reserve: bool = False
 
     @property
-    def requested_at(self) -> float:
-        """Return when it was requested, in Unix seconds."""
-        return self.rank[2]
-
-    @property
     def latest_start(self) -> float:
         """Return when it must begin to be done by the departure; infinite without one."""
         return self.departs_at - self.seconds
@@ -162,7 +157,7 @@ LATE: Final = 3  # cannot be done by their departures any more
 _SEVERAL: Final = 2  # tenants
 
 
-_Unbound: TypeAlias = tuple[float, float, str, int]  # tag, when requested, id, and number
+_Unbound: TypeAlias = tuple[float, float, str, int]  # tag, since when it waits, id, and number
 
 
 class DeadlineOrder:
@@ -203,18 +198,18 @@ class DeadlineOrder:
 
         Each job that comes is asked for: nothing needs to be planned for it.
         """
-        negative, _, requested_at, job = needs.rank
         latest_start, seconds = needs.departs_at - needs.seconds, needs.seconds
         if latest_start == inf:
-            due_at = requested_at + self._after(negative)
+            negative, _, waits_since, _ = needs.rank
+            due_at = waits_since + self._after(negative)
             if due_at <= now:
-                return (negative, KEPT, due_at, needs.tag, requested_at, job)
-            return (negative, UNBOUND, needs.tag, requested_at, job)
+                return _turn(needs, KEPT, due_at, needs.tag)
+            return _turn(needs, UNBOUND, needs.tag)
         if latest_start < now:
-            return (negative, LATE, latest_start, requested_at, job)
+            return _turn(needs, LATE, latest_start)
         if free_at and max(now, free_at[0]) + seconds > needs.departs_at:
-            return (negative, POSSIBLE, seconds, requested_at, job)
-        return (negative, KEPT, latest_start, 0.0, requested_at, job)
+            return _turn(needs, POSSIBLE, seconds)
+        return _turn(needs, KEPT, latest_start, 0.0)
 
     def _after(self, negative: float) -> float:
         """Return after how many seconds a job without a departure is due."""
@@ -232,30 +227,35 @@ class DeadlineOrder:
             oldest = inf
             for number in members:
                 needs = jobs[number]
-                _, _, requested_at, job = needs.rank
                 tag, latest_start = needs.tag, needs.departs_at - needs.seconds
                 if latest_start < inf:
                     if latest_start >= now:
                         planned.append(number)
                     else:
-                        found[number] = (negative, LATE, latest_start, requested_at, job)
+                        found[number] = _turn(needs, LATE, latest_start)
                 else:
-                    oldest = min(oldest, requested_at)
-                    unbound.append((tag, requested_at, job, number))
-                    found[number] = (negative, UNBOUND, tag, requested_at, job)
+                    _, _, waits_since, job = needs.rank
+                    oldest = min(oldest, waits_since)
+                    unbound.append((tag, waits_since, job, number))
+                    found[number] = _turn(needs, UNBOUND, tag)
             if oldest + due_after <= now:
-                for due_at, (tag, requested_at, job, number) in _due(unbound, due_after, now):
+                for due_at, (tag, _, _, number) in _due(unbound, due_after, now):
                     connectors.take(jobs[number].seconds)
-                    found[number] = (negative, KEPT, due_at, tag, requested_at, job)
+                    found[number] = _turn(jobs[number], KEPT, due_at, tag)
             kept = connectors.plan(_within_shares(planned, jobs, connectors), jobs)
             for number in planned:
                 needs = jobs[number]
-                _, _, requested_at, job = needs.rank
                 if number in kept:
-                    found[number] = (negative, KEPT, needs.latest_start, 0.0, requested_at, job)
+                    found[number] = _turn(needs, KEPT, needs.latest_start, 0.0)
                 else:
-                    found[number] = (negative, POSSIBLE, needs.seconds, requested_at, job)
+                    found[number] = _turn(needs, POSSIBLE, needs.seconds)
         return found
+
+
+def _turn(needs: Requirements, group: int, *keys: float) -> SortKey:
+    """Return the turn of a job in a group: by these keys, then by age and id."""
+    negative, _, waits_since, job = needs.rank
+    return (negative, group, *keys, waits_since, job)
 
 
 def _due(unbound: list[_Unbound], after: float, now: float) -> Iterator[tuple[float, _Unbound]]:

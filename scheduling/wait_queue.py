@@ -97,6 +97,11 @@ class WaitQueue(Generic[W]):
         return self._later
 
     @property
+    def held(self) -> int:
+        """Return how many jobs there are, with a turn or without."""
+        return len(self._entries) + len(self._later)
+
+    @property
     def is_shared(self) -> bool:
         """Return whether jobs of several tenants waited since it was empty."""
         return self._tenant is None and bool(self._entries)
@@ -216,6 +221,10 @@ class WaitQueue(Generic[W]):
         del self._entries[first:]
         self._count_removed(last)
         return [*self._withdraw(last), *later]
+
+    def remove(self, job: W) -> None:
+        """Remove a job, if it is there."""
+        self.pop_where(lambda each: each is job)
 
     def pop_where(self, wanted: Callable[[W], bool]) -> list[W]:
         """Remove and return all jobs that are wanted."""

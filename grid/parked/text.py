@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from datetime import UTC, datetime
 from itertools import accumulate
 from textwrap import wrap
 from typing import Final
@@ -13,6 +12,7 @@ from unicodedata import east_asian_width
 from grid import messages
 from grid.errors import MalformedMessage
 from grid.parking import Parked
+from grid.times import to_the_second
 
 COLUMNS: Final = (
     "{id:<36}  {at:<20}  {kind:<22}  {vehicle:<20}  {queue:<22}  {size:>7}  {replays:>7}  {reason}"
@@ -131,7 +131,7 @@ def moment(at: float | None) -> str:
     """Return Unix seconds as a time in UTC, to the second; ``-`` if it is none."""
     if at is None or not 0 <= at <= messages.MAX_UNIX_TIME:  # also refuses NaN
         return "-"
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return to_the_second(at)
 
 
 def plain(text: str) -> str:
