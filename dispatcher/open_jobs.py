@@ -423,11 +423,8 @@ class OpenJobs:
         self._withdrawn.pop(booking.request.id, None)
 
     def _book_again(self, booking: Booking, at: float) -> None:
-        """Book a start as the log says, unless the job was sent, or has ended, or it is older."""
-        job = booking.request.id
-        known, sent = self.booked.get(job), self._assigned.get(job)
-        is_over = job in self._ended or (sent is not None and (sent.begun or at <= sent.at))
-        if not is_over and (known is None or known[0] <= at):
+        """Book a start as the log says, unless that is outdated."""
+        if not self._is_outdated(booking.request.id, at):
             self._book(booking, at)
 
     def _withdraw(self, job: str, was_at: str) -> None:
@@ -435,11 +432,19 @@ class OpenJobs:
         self._withdrawn[job] = was_at
 
     def _withdraw_again(self, job: str, was_at: str, at: float) -> None:
-        """Withdraw a start as the log says, unless another was promised since."""
-        known = self.booked.get(job)
-        is_over = job in self._assigned or job in self._ended
-        if not is_over and (known is None or known[0] <= at):
+        """Withdraw a start as the log says, unless that is outdated."""
+        if not self._is_outdated(job, at):
             self._withdraw(job, was_at)
+
+    def _is_outdated(self, job: str, at: float) -> bool:
+        """Return whether what was promised or withdrawn ``at`` does not hold any more.
+
+        The job has begun, or ended, or was sent or promised another start since. If it was sent
+        before, its queue did not take it.
+        """
+        known, sent = self.booked.get(job), self._assigned.get(job)
+        is_over = job in self._ended or (sent is not None and (sent.begun or at <= sent.at))
+        return is_over or (known is not None and at < known[0])
 
     def _unbook(self, job: str) -> None:
         self.booked.pop(job, None)

@@ -278,6 +278,23 @@ async def test_core_keeps_a_promise_that_is_newer_than_the_decision() -> None:
     assert other.open_jobs.booked == {}
 
 
+async def test_core_forgets_a_start_that_was_withdrawn_after_a_queue_refused_the_job() -> None:
+    """The log has the job assigned, promised another start, and that one withdrawn."""
+    harness = harness_of("s1", "s2")
+    where = await promised(harness, "job", 100)
+    harness.publisher.automatic[SUBSTATIONS] = Outcome.UNROUTABLE
+    await pass_time(harness, 100)
+    await pass_time(harness, 101 + LATE_SECONDS)
+    assert promises(harness)[-1][1] == granted(OTHER[where], AT + 101 + LATE_SECONDS)
+    drain(harness, "s1")
+    drain(harness, "s2")
+    await pass_time(harness, 103 + LATE_SECONDS)
+    assert promises(harness)[-1][1] == refused("", 0.0)
+    successor = harness_of("s1", "s2")
+    successor.read_events(*log_of(harness))
+    assert successor.open_jobs.booked == harness.open_jobs.booked == {}
+
+
 async def test_core_begins_no_job_whose_vehicle_left_while_nobody_decided() -> None:
     """Nor one whose patience ended long ago."""
     harness = harness_of("s1", connectors=2)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from dispatcher import open_jobs
 from dispatcher.open_jobs import OpenJobs
 from grid import kinds, parking
 from grid.events import REQUEUED, Event, State
+from grid.kinds import Booking
+from grid.messages import ChargeRequest
 
 MOST = 1_000
 
@@ -26,6 +31,21 @@ def event(kind: str, job: str = "j", substation: str = "s1", replays: int = 0) -
     """Return an event of a job."""
     where = "" if kind == State.QUEUED else substation
     return Event(kind, 1.0, job, where, detail=parking.noted(replays))
+
+
+def promise(job: str = "j", at: float = 1.0) -> Event:
+    """Return the event that a start at s1 is promised to a job."""
+    return kinds.booked(booking(job), at)
+
+
+def withdrawal(job: str = "j", at: float = 1.0) -> Event:
+    """Return the event that the start of a job at s1 cannot be kept."""
+    return kinds.withdrawn(booking(job), at, "")
+
+
+def booking(job: str) -> Booking:
+    """Return a start at s1 that may be promised to a job."""
+    return Booking(ChargeRequest(job, 1.0), "s1", 100.0, 200.0)
 
 
 QUEUED, ASSIGNED = event(State.QUEUED), event(State.ASSIGNED)
@@ -90,14 +110,18 @@ def test_open_jobs_adds_jobs_open_in_earlier_part_of_log() -> None:
 
 
 # events of jobs as the log may have them, in any order
+JOBS = st.sampled_from("abc")
+TIMES = st.sampled_from([0.5, 1.0, 1.5])  # before, with and after the decisions
 MIXED = st.lists(
     st.builds(
         event,
         st.sampled_from([*State, REQUEUED]),
-        st.sampled_from("abc"),
+        JOBS,
         st.sampled_from(["s1", "s2"]),
         st.sampled_from([0, 0, 1]),
-    ),
+    )
+    | st.builds(promise, JOBS, TIMES)
+    | st.builds(withdrawal, JOBS, TIMES),
     max_size=12,
 )
 
@@ -120,6 +144,8 @@ def test_open_jobs_is_same_for_log_read_in_two_parts(
         assert later.substation(job) == whole.substation(job)
         assert later.offset(job) == whole.offset(job)
         assert later.replays(job) == whole.replays(job)
+        assert later.booked_at(job) == whole.booked_at(job)
+        assert later.was_promised_at(job) == whole.was_promised_at(job)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +163,35 @@ def test_open_jobs_applies_requeued_event_to_what_its_writer_had_read(
     assert (late.waiting, late.substation("j")) == (0, "s1")
     elsewhere = open_jobs_of(QUEUED, *before, event(State.ASSIGNED, substation="s2"), requeued)
     assert elsewhere.substation("j") == "s2"
+
+
+@pytest.mark.parametrize("change", [promise, withdrawal])
+@pytest.mark.parametrize(
+    ("before", "holds"),
+    [
+        ([], True),
+        ([promise(at=1.0)], True),
+        ([promise(at=3.0)], False),
+        ([ASSIGNED], True),  # its queue did not take it
+        ([ASSIGNED, promise(at=1.5)], True),
+        ([replace(ASSIGNED, at=2.0)], False),
+        ([ASSIGNED, CHARGING], False),
+        ([ASSIGNED, COMPLETED], False),
+    ],
+    ids=lambda value: " ".join(each.kind for each in value) if isinstance(value, list) else None,
+)
+def test_open_jobs_ignores_outdated_changes_of_promises(
+    change: Callable[..., Event],
+    before: list[Event],
+    holds: bool,  # noqa: FBT001
+) -> None:
+    """A start is promised, or withdrawn, at 2.0; the job was assigned at 1.0."""
+    jobs = open_jobs_of(QUEUED, *before)
+    known = jobs.booked_at("j")
+    jobs.take(change(at=2.0), 9)
+    after = 2.0 if change is promise else None
+    assert jobs.booked_at("j") == (after if holds else known)
+    assert jobs.was_promised_at("j") == ("s1" if holds and change is withdrawal else "")
 
 
 def test_open_jobs_ignores_late_end_from_before_a_replay() -> None:
