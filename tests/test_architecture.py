@@ -18,8 +18,11 @@ TEXT = (ROOT / "docs" / "architecture.md").read_text()
 FOLDERS = ("", "dispatcher", "scheduling")  # where a file may be that is named without one
 MODULES = {
     "Core": "dispatcher.core",
+    "Deliveries": "dispatcher.deliveries",
+    "Lifecycle": "dispatcher.lifecycle",
     "OpenJobs": "dispatcher.open_jobs",
     "Queues": "dispatcher.queues",
+    "ReclaimedJobs": "dispatcher.reclaimed_jobs",
     "Recognition": "dispatcher.recognition",
     "Scheduler": "scheduling.scheduler",
     "Shell": "dispatcher.shell",

@@ -273,7 +273,7 @@ class Harness:
 
     def publishing(self, substation: str) -> int:
         """Return how many jobs are in flight to a substation's queue, for the core."""
-        return self.core._publishing[substation]  # noqa: SLF001
+        return self.core.life.publishing[substation]
 
     def routed(self) -> list[str]:
         """Name the jobs that were sent, in their order."""

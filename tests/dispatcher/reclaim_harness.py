@@ -278,11 +278,13 @@ class ScriptedCore(Core):
             prefetch=1,
         )
         self.reclaiming._queues = ScriptedQueues(harness, tracker)  # noqa: SLF001
+        self._deliveries.judge_reclaimed = self._judge_reclaimed  # type: ignore[method-assign]
+        self._reclaimed._forget_waiting = self._give_back  # type: ignore[method-assign]  # noqa: SLF001
 
     def _judge_reclaimed(self, substation: str, delivery: Delivery) -> bool:
         return self._harness.on_reclaim(substation, delivery)
 
-    def _forget_waiting_reclaimed(self) -> list[Delivery]:
+    def _give_back(self) -> list[Delivery]:
         given_back, self._harness.given_back = self._harness.given_back, []
         return given_back
 

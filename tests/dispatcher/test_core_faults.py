@@ -9,7 +9,7 @@ import asyncio
 
 import pytest
 
-from dispatcher.core import SENT_AGAIN
+from dispatcher.deliveries import SENT_AGAIN
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import Event, State
@@ -366,7 +366,7 @@ async def test_core_rejects_waiting_request_over_which_a_check_fails(
         if power_kw == 66:
             raise Mistaken
 
-    monkeypatch.setattr("dispatcher.core.reason_never", failing)
+    monkeypatch.setattr("dispatcher.lifecycle.reason_never", failing)
     with pytest.raises(Mistaken):
         harness.shell.tick()
     assert harness.queue.rejected == [2]

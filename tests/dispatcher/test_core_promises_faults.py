@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher import core
+from dispatcher import booked_jobs
 from dispatcher.inputs import OlderEventsRead
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.promises import LATE_SECONDS
@@ -330,7 +330,7 @@ async def test_core_answers_many_jobs_that_ask_for_a_start_in_several_passes(
     harness = harness_of("s1", "s2", connectors=1000)
     drain(harness, "s2")
     count = 12
-    monkeypatch.setattr(core, "ANSWERS_PER_PASS", 5)
+    monkeypatch.setattr(booked_jobs, "ANSWERS_PER_PASS", 5)
     for number in range(count):
         allowed = ("s2",) if number < 3 else ("s1",)
         request = ChargeRequest(

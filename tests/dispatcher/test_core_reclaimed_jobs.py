@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dispatcher.commands import Requeue
-from dispatcher.core import DEPARTED, MALFORMED
 from dispatcher.inputs import ReclaimDue
 from dispatcher.jobs import RECLAIMED_HEADER
+from dispatcher.lifecycle import DEPARTED, MALFORMED
 from dispatcher.requeue_overflow import MAX_HELD_SECONDS, RECLAIMED_SECONDS
 from grid import topology
 from grid.amqp import Outcome

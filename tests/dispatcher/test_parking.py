@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.core import MALFORMED
+from dispatcher.lifecycle import MALFORMED
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import State

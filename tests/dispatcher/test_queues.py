@@ -104,7 +104,7 @@ class QueueHarness:
             prefetch=1,
         )
         core.reclaiming.holds = self.held.__contains__  # type: ignore[method-assign, assignment]
-        self.under_way, self.queues = core._publishing, core.queues  # noqa: SLF001
+        self.under_way, self.queues = core.life.publishing, core.queues
         shell = Shell(
             core,
             publisher,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.core import DEPARTED
+from dispatcher.lifecycle import DEPARTED
 from grid import topology
 from grid.amqp import Outcome
 from tests.dispatcher.harness import AT, Harness, body, confirming

@@ -1,0 +1,223 @@
+"""What is done with each delivery: its request is new, or known. Pure.
+
+A redelivered request is held until the event log is read up to its arrival (``dispatcher.held``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from dispatcher.commands import Ack, Fail, LogJob, ReadLog, Reject, WriteEvent
+from dispatcher.held import HeldRequests
+from dispatcher.inputs import Begin, LogRead, RequestDelivered, Stop
+from dispatcher.lifecycle import Lifecycle
+from dispatcher.metrics import Metrics
+from dispatcher.recognition import Action, Judgement, Recognition, Wait, reclaimed_from
+from dispatcher.standby import Standby
+from dispatcher.unsettled import Unsettled
+from grid import parking
+from grid.messages import ChargeRequest
+from scheduling.load_tracker import LoadTracker
+
+if TYPE_CHECKING:
+    from grid.amqp import Delivery
+
+SENT_AGAIN: Final = "sent again to the substation that may have the job already"
+
+
+class Deliveries:
+    """Judges deliveries from ``charge.requests`` and from the queues of substations.
+
+    Args:
+        life: The jobs in hand.
+        tracker: The load tracker.
+        standby: Knows whether this dispatcher is active.
+        unsettled: The decisions whose requests RabbitMQ may redeliver.
+        metrics: The dispatcher's counters.
+    """
+
+    def __init__(
+        self,
+        life: Lifecycle,
+        tracker: LoadTracker,
+        standby: Standby,
+        unsettled: Unsettled,
+        metrics: Metrics,
+    ) -> None:
+        self._life = life
+        self._index, self._open_jobs = life.index, life.open_jobs
+        self._recognition = Recognition(life.index, life.open_jobs, tracker)
+        self._tracker = tracker
+        self._standby = standby
+        self._unsettled = unsettled
+        self._metrics = metrics
+        self._early = HeldRequests()  # delivered before Begin
+        self._held = {Wait.NEW_EVENTS: HeldRequests(), Wait.ALL_EVENTS: HeldRequests()}
+        # at how many takeovers the log was, and is being, read up to its end
+        self._terms_read = self._terms_reading = standby.terms
+        self._begun = self._stopping = False
+        self.log_due = False  # it is to be read
+
+    @property
+    def deciding(self) -> bool:
+        """Return whether requests are routed: after ``Begin`` and before ``Stop``."""
+        return self._begun and not self._stopping
+
+    @property
+    def is_current(self) -> bool:
+        """Return whether it decides, and the log is read up to its end since it took over."""
+        return self.deciding and self._terms_read == self._standby.terms
+
+    @property
+    def held(self) -> list[Delivery]:
+        """Return the requests that wait for the event log, and whose link is still up."""
+        return [each for held in (self._early, *self._held.values()) for each in held.live]
+
+    def on_begin(self, _: Begin) -> None:
+        """Judge the requests that were delivered so far."""
+        self._begun = True
+        self._tracker.settle(self._life.at.now)
+        self._judge_held(self._early.release())
+
+    def on_stop(self, _: Stop) -> None:
+        """Decide nothing more."""
+        self._stopping = True
+        self._standby.end()
+
+    # requests
+
+    def on_delivered(self, input: RequestDelivered) -> None:
+        """Judge a request, or hold it until the event log is read."""
+        delivery, life = input.delivery, self._life
+        self._unsettled.delivered(life.at.now)
+        if self._standby.on_delivery():
+            # another dispatcher may have sent jobs until now
+            self._tracker.invalidate_baseline()
+            self._tracker.settle(life.at.now)
+            self._read_log_soon()
+        if delivery.redelivered:
+            self._metrics.redelivered.inc()
+        if not self._begun:
+            self._early.hold(delivery)
+            return
+        needs = self._recognition.needs(delivery, life.jobs.get(delivery.id or ""))
+        if needs is Wait.NOTHING:
+            self._judge(delivery)
+        else:
+            self._held[needs].hold(delivery)
+            self._read_log_soon()
+
+    def on_log_read(self, input: LogRead) -> None:
+        """Judge the requests for which the event log was read."""
+        held = self._held[Wait.ALL_EVENTS if input.older else Wait.NEW_EVENTS]
+        if not input.older:
+            self._terms_read = self._terms_reading
+        self._judge_held(held.release())
+        if held.waits or self._terms_read != self._standby.terms:
+            self._read_log_soon()
+
+    def _read_log_soon(self) -> None:
+        """Have the log read, once for all that this turn of the loop brings."""
+        self.log_due = True
+        self._life.route_soon()
+
+    def read_log(self) -> None:
+        """Have the log read for the requests that are held, or since this dispatcher took over."""
+        self.log_due = False
+        for needs, held in self._held.items():
+            older = needs is Wait.ALL_EVENTS
+            has_taken_over = not older and self._terms_read != self._standby.terms
+            if (count := held.begin_reading(anyway=has_taken_over)) is not None:
+                self._life.do(ReadLog(older, requests=count))
+                if not older:
+                    self._terms_reading = self._standby.terms
+
+    def _judge_held(self, deliveries: Iterable[Delivery]) -> None:
+        """Judge deliveries that were held; reject those over which the code fails.
+
+        Otherwise RabbitMQ would redeliver them to the next process, which would fail as well.
+        """
+        for delivery in deliveries:
+            try:
+                self._judge(delivery)
+            except Exception as error:  # noqa: BLE001
+                self._life.do(Reject(delivery))
+                self._life.do(Fail(error))
+
+    def _judge(self, delivery: Delivery) -> None:
+        """Recognise a request as new or known, and act on it."""
+        life = self._life
+        if (request := life.read(delivery)) is None:
+            return
+        in_hand, origin = life.jobs.get(request.id), reclaimed_from(delivery)
+        if origin and self._index.was_reclaimed(request.id, origin):
+            self._index.forget_sent(request.id)  # another dispatcher reclaimed it since
+        judgement = self._recognition.request(request, delivery, in_hand, life.at.now)
+        if judgement.action is not Action.DECIDE:
+            self._log(request, delivery, judgement)
+        if judgement.action is Action.DROP:
+            self._drop(request, delivery)
+        elif judgement.action is Action.ATTACH and in_hand is not None:
+            in_hand.delivery, in_hand.early = delivery, False
+        elif judgement.action is Action.RESEND:
+            life.resend(life.new_job(request, delivery), judgement.substation, SENT_AGAIN)
+        else:
+            self._index.forget_sent(request.id)
+            life.wait(life.new_job(request, delivery))
+
+    def _drop(self, request: ChargeRequest, delivery: Delivery) -> None:
+        """Acknowledge a request whose job is elsewhere, is in hand, or has ended."""
+        if request.id in self._open_jobs.undelivered:
+            self._open_jobs.forget_undelivered(request.id)
+            self._metrics.cancelled.inc()
+        elif not delivery.redelivered:
+            self._metrics.duplicates.inc()
+        replays = parking.replays(delivery.headers)
+        if self._index.ended(request.id, replays, request.requested_at):
+            end = self._index.end(request.id)
+            if end is not None:  # who sent the request again may not know of it
+                self._life.do(WriteEvent(end))
+        self._life.do(Ack(delivery))
+
+    # jobs from the queues of substations
+
+    def judge_reclaimed(self, substation: str, delivery: Delivery) -> bool:
+        """Handle a job from a substation's queue; return False if it is to stay there.
+
+        If the job was sent elsewhere since, or is in hand, this copy is acknowledged. If it is
+        being sent to that same substation, this copy stays in its queue.
+        """
+        life = self._life
+        if not self.deciding:
+            return False
+        if (request := life.read(delivery)) is None:
+            return True
+        in_hand = life.jobs.get(request.id)
+        judgement = self._recognition.reclaimed(request, substation, in_hand, life.at.now)
+        if judgement.action is not Action.DECIDE:
+            self._log(request, delivery, judgement)
+        if judgement.action is Action.LEAVE:
+            return False
+        if judgement.action is Action.DROP:
+            life.do(Ack(delivery))
+        elif judgement.action is Action.ATTACH and in_hand is not None:
+            in_hand.delivery = delivery
+        else:
+            self._index.forget_sent(request.id)
+            self._tracker.invalidate_baseline(substation)
+            job = life.new_job(request, delivery, substation)
+            job.attempt = 1
+            if judgement.action is Action.RESEND:
+                life.resend(job, judgement.substation, SENT_AGAIN)
+            else:
+                life.wait(job)
+        return True
+
+    def _log(self, request: ChargeRequest, delivery: Delivery, judgement: Judgement) -> None:
+        """Log what is done with a delivery that is not decided on, and why."""
+        trace = self._life.trace(delivery.headers)
+        text = f"the request is {judgement.action.value}: {judgement.why}"
+        self._life.do(LogJob(request.id, trace, text, judgement.substation))
+        if judgement.dropped is not None:
+            self._metrics.dropped.labels(judgement.dropped).inc()
