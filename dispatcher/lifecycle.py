@@ -269,9 +269,9 @@ class Lifecycle:
         """Acknowledge a job once it is confirmed, and its decisions are confirmed or failed."""
         if not job.confirmed or job.unrecorded:
             return
-        self.index.note_sent(job.id, job.substation, job.assigned_at, job.replays)
-        text = f"sent to {job.substation}"
-        self.do(LogJob(job.id, job.trace, text, job.substation, job.since))
+        name, substation = job.request.id, job.substation
+        self.index.note_sent(name, substation, job.assigned_at, job.replays)
+        self.do(LogJob(name, job.trace, f"sent to {substation}", substation, job.since))
         if job.decided_after is not None:
             self._unsettled.acknowledged(job.decided_after, self.at.now)
         self.gone(job)
@@ -281,15 +281,14 @@ class Lifecycle:
         """Watch a job until it begins; its decision may be read later, or never."""
         job.delivery, job.early = None, False
         self.overdue.add(job, self.at.now)
-        seconds = job.requirements.seconds
-        ends_at = job.assigned_at + seconds if seconds else 0.0
+        needs, at = job.requirements, job.assigned_at
         self.open_jobs.assign(
-            job.id,
+            job.request.id,
             job.substation,
             job.replays,
-            job.assigned_at,
-            ends_at,
-            power_kw=job.requirements.power_kw,
+            at,
+            at + needs.seconds if needs.seconds else 0.0,
+            power_kw=needs.power_kw,
         )
 
     def _on_not_confirmed(self, job: Job, outcome: Outcome) -> None:

@@ -161,7 +161,11 @@ class OpenJobs:
         unknown.
         """
         decision = _Decision(substation, replays, -inf, at, ends_at, power_kw)
-        self._apply(self._assign, job, decision, self._last + 1)
+        offset = self._last + 1
+        if self._complete:
+            self._assign(job, decision, offset)
+        else:
+            self._apply(self._assign, job, decision, offset)
 
     def book(self, booking: Booking, at: float) -> None:
         """Record that a start was promised to a job ``at``, in Unix seconds."""

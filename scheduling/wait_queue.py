@@ -192,8 +192,13 @@ class WaitQueue(Generic[W]):
 
     def remove_first(self, count: int, but: Sequence[W]) -> None:
         """Remove so many jobs from the front, but some of these, which keep their order."""
-        kept = {id(job) for job in but}
-        assigned = self._keep(lambda job: id(job) in kept, count)
+        if but:
+            kept = {id(job) for job in but}
+            assigned = self._keep(lambda job: id(job) in kept, count)
+        else:
+            assigned = self._entries[:count]
+            del self._entries[:count]
+            self._count_removed(assigned)
         if self._tenant is None:
             for each in assigned:
                 if self._shares_of(each.needs) is self._shares:
