@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from time import perf_counter
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
@@ -61,7 +62,7 @@ async def measure(_: RabbitMQ, _folder: Path, sizes: Sizes) -> Part:
 def handled(substations: int, repeats: int) -> float:
     """Return how long a request takes with so many substations, in µs."""
     number = REQUESTS * (repeats + 1)  # with the warm-up
-    return Times(REQUESTS, repeats).median_us(Requests(substations, number).handle_next)
+    return Times(REQUESTS, repeats).median_of(Requests(substations, number).handle_next)
 
 
 @dataclass(slots=True)
@@ -88,6 +89,7 @@ class Requests:
         standby = Standby("bench")
         standby.on_delivery()  # it is active already
         self._tracker = table.tracker
+        self._seconds = 0.0
         self._at = Moment(NOW, CLOCK, position=0, certain=True)
         self._core = Core(
             table,
@@ -104,9 +106,9 @@ class Requests:
             [Message(job, ChargeRequest(job, CLOCK).encode()) for job in map(str, range(number))]
         )
 
-    def handle_next(self) -> None:
-        """Handle a new request, until it is acknowledged."""
-        message = next(self._messages)
+    def handle_next(self) -> float:
+        """Handle a new request, until it is acknowledged; return the seconds that took the core."""
+        message, self._seconds = next(self._messages), 0.0
         self._tell(RequestDelivered(message))  # type: ignore[arg-type]
         commands = self._tell(Route())
         (published,) = (each for each in commands if isinstance(each, PublishJob))
@@ -116,6 +118,10 @@ class Requests:
         if not any(isinstance(each, Ack) for each in last):
             raise RuntimeError(f"job {message.id} is not acknowledged: {last}")
         self._tracker.undo(published.substation)
+        return self._seconds
 
     def _tell(self, input: Input) -> list[Command]:
-        return self._core.handle(input, self._at)
+        begun = perf_counter()
+        commands = self._core.handle(input, self._at)
+        self._seconds += perf_counter() - begun
+        return commands

@@ -47,10 +47,14 @@ class Times:
 
         Each is timed alone, so that other work of the machine disturbs only one of them.
         """
-        return median([self._once(work) for _ in range(self.repeats + 1)][1:])
+        return self.median_of(lambda: _seconds(work))
 
-    def _once(self, work: Callable[[], object]) -> float:
-        return median(_seconds(work) for _ in range(self.decisions)) * 1e6
+    def median_of(self, seconds: Callable[[], float]) -> float:
+        """Return the same in µs of work that returns how many seconds it took."""
+        return median([self._once(seconds) for _ in range(self.repeats + 1)][1:])
+
+    def _once(self, seconds: Callable[[], float]) -> float:
+        return median(seconds() for _ in range(self.decisions)) * 1e6
 
 
 def _seconds(work: Callable[[], object]) -> float:
