@@ -56,7 +56,7 @@ from dispatcher.inputs import (
 )
 from dispatcher.job_index import JobIndex
 from dispatcher.jobs import Job, JobsInHand, JobState
-from dispatcher.lifecycle import Lifecycle
+from dispatcher.lifecycle import NOT_BEGUN, Lifecycle
 from dispatcher.log_events import LogEvents
 from dispatcher.metrics import Metrics
 from dispatcher.open_jobs import OpenJobs
@@ -82,7 +82,6 @@ if TYPE_CHECKING:
 
 FRESH_SECONDS: Final = 60.0  # of a cancellation: after that, no client waits for its answer
 SILENCE_INTERVAL: Final = 1.0  # seconds between two questions about jobs that have not begun
-NOT_BEGUN: Final = "sent again to the same substation: it did not begin there in time"
 
 
 class Core:
@@ -422,9 +421,7 @@ class Core:
                 and job.id not in life.jobs
                 and self.index.sent_from_here(job.id) == job.substation
             ):
-                job.resent += 1
-                life.take(job)
-                life.resend(job, job.substation, NOT_BEGUN)
+                life.resend_silent(job)
                 resent += 1
         if resent:
             text = f"{resent} jobs are sent to {input.substation} once more: none of them began"
@@ -435,7 +432,6 @@ class Core:
         if not self.deciding or request.id in life.jobs:
             return
         job = life.job_without_delivery(request, input.replays)
-        job.attempt = 1
         life.take(job)
         life.resend(job, input.substation, NOT_BEGUN)
 

@@ -159,7 +159,7 @@ class Deliveries:
         if judgement.action is Action.DROP:
             self._drop(request, delivery)
         elif judgement.action is Action.ATTACH and in_hand is not None:
-            in_hand.delivery, in_hand.early = delivery, False
+            life.attach(in_hand, delivery)
         elif judgement.action is Action.RESEND:
             life.resend(life.new_job(request, delivery), judgement.substation, SENT_AGAIN)
         else:
@@ -202,12 +202,11 @@ class Deliveries:
         if judgement.action is Action.DROP:
             life.do(Ack(delivery))
         elif judgement.action is Action.ATTACH and in_hand is not None:
-            in_hand.delivery = delivery
+            life.attach(in_hand, delivery)
         else:
             self._index.forget_sent(request.id)
             self._tracker.invalidate_baseline(substation)
             job = life.new_job(request, delivery, substation)
-            job.attempt = 1
             if judgement.action is Action.RESEND:
                 life.resend(job, judgement.substation, SENT_AGAIN)
             else:

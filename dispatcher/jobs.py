@@ -73,7 +73,7 @@ class JobsInHand(NamedTuple):
 
 
 class Job(Struct, eq=False):
-    """A job in hand; only the core changes it.
+    """A job in hand; only ``Lifecycle`` changes it.
 
     Args:
         request: The request.

@@ -52,6 +52,7 @@ DEPARTED: Final = "its departure time passed while it waited"
 IN_DOUBT: Final = (
     "sent again to the same substation: the link broke before RabbitMQ confirmed the job"
 )
+NOT_BEGUN: Final = "sent again to the same substation: it did not begin there in time"
 
 
 class Lifecycle:
@@ -132,16 +133,28 @@ class Lifecycle:
         trace = carried(delivery.headers, self._chance)
         needs = requirements(request, self._rules.charge_speed)
         job = Job(request, needs, delivery.body, delivery, self.at.now, trace, replays, origin)
+        if origin:
+            job.attempt = 1
         self.jobs[request.id] = job
         return job
+
+    def attach(self, job: Job, delivery: Delivery) -> None:
+        """Have a job in hand settled by another delivery: the one before was lost with its link."""
+        job.delivery, job.early = delivery, False
 
     def job_without_delivery(
         self, request: ChargeRequest, replays: int, *, early: bool = False
     ) -> Job:
-        """Return a job of which only the request is known; ``take`` it in hand to send it."""
+        """Return a job of which only the request is known; ``take`` it in hand to send it.
+
+        If it is ``early``, its promised start has come, and its request is not delivered yet.
+        """
         needs = requirements(request, self._rules.charge_speed)
         trace, body = carried({}, self._chance), request.encode()
-        return Job(request, needs, body, None, self.at.now, trace, replays, early=early)
+        attempt = 0 if early else 1  # one that is not early was sent before
+        return Job(
+            request, needs, body, None, self.at.now, trace, replays, attempt=attempt, early=early
+        )
 
     def take(self, job: Job) -> None:
         """Add a job to those in hand."""
@@ -213,6 +226,12 @@ class Lifecycle:
         self.assign(job, substation, decision)
         self._tracker.dispatch(substation, self.at.now, job.requirements.power_kw)
         self.route_soon()
+
+    def resend_silent(self, job: Job) -> None:
+        """Send a job, of which no beginning was heard, to the same substation again."""
+        job.resent += 1
+        self.take(job)
+        self.resend(job, job.substation, NOT_BEGUN)
 
     def resend_in_doubt(self) -> None:
         """Send jobs in doubt to the same substation again, if their deliveries are live."""

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dispatcher import core, overdue, shell
+from dispatcher import lifecycle, overdue, shell
 from dispatcher.overdue import OVERDUE_SECONDS
 from grid.amqp import Outcome, QueueState
 from grid.events import Event, State
@@ -60,7 +60,7 @@ async def test_core_resends_job_that_does_not_begin_in_time() -> None:
     assert (last.key, last.body) == (where, body("j1"))
     decision = sent.harness.publisher.events(State.ASSIGNED)[-1]
     assert (decision.job, decision.substation, decision.attempt) == ("j1", where, 2)
-    assert decision.detail["reason"] == core.NOT_BEGUN
+    assert decision.detail["reason"] == lifecycle.NOT_BEGUN
 
 
 @pytest.mark.parametrize(
