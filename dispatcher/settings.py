@@ -42,8 +42,7 @@ def _by_priority(value: object) -> object:
         if "=" not in value:
             found = dict.fromkeys(range(MAX_PRIORITY + 1), float(value))
         else:
-            pairs = (part.split("=") for part in value.split(","))
-            found = {int(priority): float(seconds) for priority, seconds in pairs}
+            found = {int(priority): seconds for priority, seconds in _pairs(value).items()}
     except ValueError:
         found = {}
     if found and all(0 <= each <= MAX_PRIORITY for each in found) and min(found.values()) >= 0:
@@ -56,14 +55,19 @@ def _weights(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        pairs = [part.split("=") for part in value.split(",")]
-        found = {tenant.strip(): float(weight) for tenant, weight in pairs}
+        found = _pairs(value)
     except ValueError:
         found = {}
     valid = all(valid_job_id(each) for each in found)
     if found and valid and all(0 < each < inf for each in found.values()):
         return found
     raise ValueError(f"must be tenant=weight, each above 0, as in fleet=3,public=1, got {value!r}")
+
+
+def _pairs(text: str) -> dict[str, float]:
+    """Return the numbers by name of a text like a=1,b=2. Raise ``ValueError`` if it is none."""
+    pairs = (part.split("=") for part in text.split(","))
+    return {name.strip(): float(number) for name, number in pairs}
 
 
 class DispatcherSettings(Settings):
