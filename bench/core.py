@@ -107,7 +107,7 @@ class Requests:
         )
 
     def handle_next(self) -> float:
-        """Handle a new request, until it is acknowledged; return the seconds that took the core."""
+        """Handle a new request until it is acknowledged; return how many seconds the core took."""
         message, self._seconds = next(self._messages), 0.0
         self._tell(RequestDelivered(message))  # type: ignore[arg-type]
         commands = self._tell(Route())

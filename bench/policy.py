@@ -50,7 +50,7 @@ class Times:
         return self.median_of(lambda: _seconds(work))
 
     def median_of(self, seconds: Callable[[], float]) -> float:
-        """Return the same in µs of work that returns how many seconds it took."""
+        """Return the same, in µs, of work that returns its own duration in seconds."""
         return median([self._once(seconds) for _ in range(self.repeats + 1)][1:])
 
     def _once(self, seconds: Callable[[], float]) -> float:

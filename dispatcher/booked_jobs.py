@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 from dispatcher.commands import LogJob, WriteEvent
-from dispatcher.deliveries import SENT_AGAIN, Deliveries
+from dispatcher.deliveries import Deliveries
 from dispatcher.jobs import Job, JobState
-from dispatcher.lifecycle import Lifecycle
+from dispatcher.lifecycle import SENT_AGAIN, Lifecycle
 from dispatcher.metrics import Metrics
 from dispatcher.promises import (
     GRANTED,
@@ -72,7 +72,7 @@ class BookedJobs:
         self._standby = standby
         self._metrics = metrics
         self._most = int(MOST_SHARE * prefetch)
-        self._untold: list[Event] = []  # promises that RabbitMQ did not take
+        self._untold: list[Event] = []  # what RabbitMQ did not take
         self._tell_at = 0.0  # when they may be written again
 
     def begin_due(self) -> None:
@@ -82,17 +82,17 @@ class BookedJobs:
                 self._isolated(job, self._begin, booking)
 
     def plan(self) -> None:
-        """Move the promises that cannot be kept, and make new ones."""
+        """Move or withdraw the promises that cannot be kept, and make new ones."""
         at, promises, jobs = self._life.at, self._promises, self._life.jobs
         # all promises are known, those of the dispatcher before as well
         may_promise = self._deliveries.is_current and self._open_jobs.complete
         if may_promise and not self._standby.is_standby(at.now):
-            for booking, other in promises.pop_broken(jobs.values(), at):
+            for booking, other in promises.find_broken(jobs.values(), at):
                 if other is None:
                     self._withdraw(booking)
                 else:
-                    self._book(other, promises.broken(booking))
-            for told_at, booking in promises.pop_old(at.now):
+                    self._book(other, promises.why_broken(booking))
+            for told_at, booking in promises.due_to_rewrite(at.now):
                 self._life.do(WriteEvent(kinds.booked(booking, told_at)))
         self._tell_again()
         promises.refresh(jobs.values(), at.clock)
@@ -100,7 +100,7 @@ class BookedJobs:
             self._answer_all()
 
     def on_not_written(self, event: Event) -> None:
-        """Write a promise again soon that RabbitMQ did not take."""
+        """Write a promise, or a withdrawal, again soon that RabbitMQ did not take."""
         if event.kind == BOOKED:
             self._untold.append(event)
 
@@ -163,7 +163,7 @@ class BookedJobs:
             life.wait_queue.remove(job)
             self._metrics.dropped.labels(DropReason.ENDED).inc()
             life.do(LogJob(job.id, job.trace, "the request is dropped: its job has ended"))
-            life.gone(job)
+            life.acknowledge(job)
             return
         where = open_jobs.substation(job.id)
         if where and where != job.was_at:
@@ -186,15 +186,12 @@ class BookedJobs:
             self._book(booking)
 
     def _book(self, booking: Booking, reason: str = "") -> None:
-        """Promise a start; ``reason`` is why it is another than before."""
-        life, name = self._life, booking.request.id
-        self._promises.book(booking, life.at.clock)
+        """Promise a start; ``reason`` says why it differs from the one before."""
+        at = self._open_jobs.tells_at(booking.request.id, self._life.at.clock)
+        self._promises.book(booking, at)
         self._metrics.promises.labels(MOVED if reason else GRANTED).inc()
-        life.do(WriteEvent(kinds.booked(booking, life.at.clock, reason)))
-        job = life.jobs.get(name)
-        trace = life.trace({}) if job is None else job.trace
-        text = f"{promised(booking)}{': ' if reason else ''}{reason}"
-        life.do(LogJob(name, trace, text, booking.substation))
+        self._life.do(WriteEvent(kinds.booked(booking, at, reason)))
+        self._log(booking, f"{promised(booking)}{': ' if reason else ''}{reason}")
 
     def _refuse(self, job: Job, nearest: Booking | None, reason: str) -> None:
         """End a job that gets no start."""
@@ -208,22 +205,29 @@ class BookedJobs:
 
     def _withdraw(self, booking: Booking) -> None:
         """Tell a job that its start cannot be kept; it is promised another once there is one."""
-        life, job, reason = self._life, booking.request.id, self._promises.broken(booking)
-        self._open_jobs.withdraw(job, booking.substation)
+        job, reason = booking.request.id, self._promises.why_broken(booking)
+        at = self._open_jobs.tells_at(job, self._life.at.clock)
+        self._open_jobs.withdraw(job, booking.substation, at)
         self._metrics.promises.labels(WITHDRAWN).inc()
-        life.do(WriteEvent(kinds.withdrawn(booking, life.at.clock, reason)))
-        life.do(LogJob(job, life.trace({}), reason, booking.substation))
+        self._life.do(WriteEvent(kinds.withdrawn(booking, at, reason)))
+        self._log(booking, reason)
 
     def _tell_again(self) -> None:
-        """Write the promises again that are not in the log, and still hold."""
+        """Write again what jobs were told that is not in the log, and still holds."""
         now = self._life.at.now
         if now < self._tell_at:
             return
         self._tell_at = now + RETRY_INTERVAL
         untold, self._untold = self._untold, []
         for event in untold:
-            if self._open_jobs.booked_at(event.job) == event.at:
+            if self._open_jobs.told_at(event.job) == event.at:
                 self._life.do(WriteEvent(event))
+
+    def _log(self, booking: Booking, text: str) -> None:
+        life, name = self._life, booking.request.id
+        job = life.jobs.get(name)
+        trace = life.trace({}) if job is None else job.trace
+        life.do(LogJob(name, trace, text, booking.substation))
 
     def _isolated(self, job: Job, act: Callable[..., None], *arguments: object) -> None:
         """Do something for a job; reject it if the code fails over it."""

@@ -3,8 +3,8 @@
 ``Core.handle`` takes an input (what happened) and returns commands (what to do). One request:
 
 1. ``RequestDelivered``: it is recognised (``deliveries``), and waits (``Lifecycle.wait``).
-2. ``Route``: the scheduler finds a substation with capacity (``Lifecycle.assign``); the decision
-   goes to the event log (``WriteEvent``), and the job to the substation's queue (``PublishJob``).
+2. ``Route``: the scheduler finds a substation with capacity. The decision goes to the event log
+   (``WriteEvent``), and the job to the substation's queue (``PublishJob``): ``Lifecycle.assign``.
 3. ``PublishResult``, ``EventWritten``: RabbitMQ has both; the request is acknowledged (``Ack``).
 
 A request stays unacknowledged until then. If anything breaks before, RabbitMQ redelivers it, and
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import astuple
 
 from dispatcher.booked_jobs import BookedJobs
-from dispatcher.commands import Command, ConfirmSilence, Fail, Warn, WriteEvent
+from dispatcher.commands import Command, Fail, Warn, WriteEvent
 from dispatcher.deliveries import Deliveries
 from dispatcher.failure_detector import FailureDetector
 from dispatcher.inputs import (
@@ -56,7 +56,7 @@ from dispatcher.inputs import (
 )
 from dispatcher.job_index import JobIndex
 from dispatcher.jobs import Job, JobsInHand, JobState
-from dispatcher.lifecycle import NOT_BEGUN, Lifecycle
+from dispatcher.lifecycle import Lifecycle
 from dispatcher.log_events import LogEvents
 from dispatcher.metrics import Metrics
 from dispatcher.open_jobs import OpenJobs
@@ -65,6 +65,7 @@ from dispatcher.queues import Queues, Whereabouts
 from dispatcher.reclaim import Reclaiming
 from dispatcher.reclaimed_jobs import ReclaimedJobs
 from dispatcher.requeue_overflow import RequeueOverflow
+from dispatcher.silent_jobs import SilentJobs
 from dispatcher.standby import Standby
 from dispatcher.unsettled import Unsettled
 from grid import kinds
@@ -81,11 +82,10 @@ if TYPE_CHECKING:
     from grid.amqp import Delivery
 
 FRESH_SECONDS: Final = 60.0  # of a cancellation: after that, no client waits for its answer
-SILENCE_INTERVAL: Final = 1.0  # seconds between two questions about jobs that have not begun
 
 
 class Core:
-    """Dispatches each input to the part that handles it.
+    """Dispatches each input to the part that handles it, and routes the jobs that wait.
 
     Args:
         table: The substations as candidates.
@@ -150,8 +150,7 @@ class Core:
             metrics=metrics,
             prefetch=prefetch,
         )
-        self._asked_about: set[Job] = set()  # jobs whose silence is being confirmed
-        self._ask_at = 0.0  # when the next question may be asked
+        silent = self._silent = SilentJobs(life, deliveries, queues, standby)
         self._handlers: dict[type[Input], Callable[[Any], None]] = {
             # deliveries, and what becomes of them
             Begin: deliveries.on_begin,
@@ -161,12 +160,12 @@ class Core:
             Route: self._on_route,
             PublishResult: life.on_publish_result,
             EventWritten: self._on_event_written,
-            RequestsLost: self._on_requests_lost,
+            RequestsLost: deliveries.on_lost,
             # jobs in the queues of substations
             ReclaimDue: reclaimed.on_due,
             JobReclaimed: reclaimed.on_taken,
-            ReclaimedLost: self._on_reclaimed_lost,
-            SilenceConfirmed: self._on_silence_confirmed,
+            ReclaimedLost: reclaimed.on_lost,
+            SilenceConfirmed: silent.on_confirmed,
             # clients and operators
             JobCancelled: self._on_job_cancelled,
             ControlChanged: self._on_control_changed,
@@ -180,7 +179,7 @@ class Core:
             QueueObserved: self._on_queue_observed,
             # jobs that are in no queue
             RequestRepublished: lambda each: life.record_requeued(*astuple(each)),
-            RecordedJobMissing: self._on_recorded_job_missing,
+            RecordedJobMissing: silent.on_recorded_missing,
             RecordLost: lambda each: open_jobs.drop(each.job),
             CancelledRequestMissing: lambda each: open_jobs.forget_undelivered(each.job),
             # time
@@ -192,7 +191,7 @@ class Core:
 
         An unforeseen error becomes the last command (``Fail``); the commands before it stay.
         """
-        commands = self.life.begin(at)
+        commands = self.life.begin_input(at)
         try:
             self._handlers[type(input)](input)
         except Exception as error:  # noqa: BLE001
@@ -203,7 +202,7 @@ class Core:
 
     @property
     def waiting(self) -> int:
-        """Return how many requests are held: those with a turn, and those that begin later."""
+        """Return how many jobs wait: those that have a turn, and those that begin later."""
         return self._wait_queue.held
 
     @property
@@ -233,8 +232,7 @@ class Core:
 
     def unsettled_since(self, position: int) -> int:
         """Return the offset from which the next dispatcher has to read the event log."""
-        in_hand = (job.decided_after for job in self.life.jobs.values())
-        return self._unsettled.since((each for each in in_hand if each is not None), position)
+        return self.life.unsettled_since(position)
 
     def is_active(self, now: float) -> bool:
         """Return whether this dispatcher is active, and has judged all its deliveries."""
@@ -318,7 +316,7 @@ class Core:
         queue.arrange(free, at.clock)
 
     def _let_others_in(self, *, settling: bool) -> None:
-        """Requeue jobs that keep out others: those would fit, or are of other tenants."""
+        """Requeue jobs that keep out others, which would fit or are of other tenants."""
         life = self.life
         if settling or self._scheduler.capacity_left:
             for job in self._overflow.pop_due(self._prefetch, life.at.now):
@@ -348,22 +346,6 @@ class Core:
             self._booked.on_not_written(event)
         if job is not None:
             self.life.on_event_written(job, event, written=input.written)
-
-    # links are lost
-
-    def _on_requests_lost(self, _: RequestsLost) -> None:
-        self.open_jobs.forget_all_undelivered()
-        self._inherit_own()
-        # one whose request did not come yet may be delivered to another dispatcher as well
-        self.life.forget_waiting(lambda job: job.early or (job.is_request and not job.is_ours))
-
-    def _on_reclaimed_lost(self, input: ReclaimedLost) -> None:
-        self._inherit_own()
-        self._reclaimed.on_lost(input)
-
-    def _inherit_own(self) -> None:
-        """Record that what is in hand may be redelivered, as if another dispatcher had left it."""
-        self._unsettled.inherit(self.unsettled_since(self.life.at.position), "")
 
     # cancellations
 
@@ -396,50 +378,11 @@ class Core:
             open_jobs.cancel_undelivered(job)
             self.life.do(WriteEvent(kinds.cancelled(job, at.clock)))
 
-    # jobs that have not begun
-
-    def _ask_about_overdue(self) -> None:
-        """Ask about the jobs that should have begun, once the last question is answered."""
-        now = self.life.at.now
-        if self._asked_about or now < self._ask_at:
-            return
-        if overdue := self.life.overdue.pop(now):
-            self._asked_about = set(overdue)
-            self.life.do(ConfirmSilence(overdue))
-
-    def _on_silence_confirmed(self, input: SilenceConfirmed) -> None:
-        life, now, resent = self.life, self.life.at.now, 0
-        self._asked_about.difference_update(input.jobs)
-        self._ask_at = now + SILENCE_INTERVAL
-        takes_jobs = self.queues.takes_jobs(input.substation, input.queue, now)
-        overdue = takes_jobs and not self.standby.is_standby(now)
-        for job in life.overdue.silent(input.jobs):
-            if not overdue:
-                life.overdue.add(job, now)
-            elif (
-                self.deciding
-                and job.id not in life.jobs
-                and self.index.sent_from_here(job.id) == job.substation
-            ):
-                life.resend_silent(job)
-                resent += 1
-        if resent:
-            text = f"{resent} jobs are sent to {input.substation} once more: none of them began"
-            life.do(Warn(text))
-
-    def _on_recorded_job_missing(self, input: RecordedJobMissing) -> None:
-        request, life = input.request, self.life
-        if not self.deciding or request.id in life.jobs:
-            return
-        job = life.job_without_delivery(request, input.replays)
-        life.take(job)
-        life.resend(job, input.substation, NOT_BEGUN)
-
     # what is read and observed
 
     def _on_events_read(self, input: EventsRead) -> None:
         changed, errors = self._log_events.apply(input, self.life.at)
-        self.life.commands.extend(errors)
+        self.life.do_all(errors)
         if changed:
             self.life.route_soon()
 
@@ -452,7 +395,7 @@ class Core:
 
     def _on_queue_observed(self, input: QueueObserved) -> None:
         holding = self.reclaiming.holds(input.look.substation)
-        self.life.commands.extend(self.queues.observe(input, self.life.at.now, holding=holding))
+        self.life.do_all(self.queues.observe(input, self.life.at.now, holding=holding))
 
     def _on_targets_changed(self, input: TargetsChanged) -> None:
         for name in input.connectors.keys() - self._tracker.substations.keys():
@@ -475,7 +418,7 @@ class Core:
         self._note_clock()
         answering = input.connected and at.certain
         self._unsettled.prune(at.now, answering=answering, clear=not self.held)
-        self._ask_about_overdue()
+        self._silent.ask()
         if self._deliveries.log_due:
             self._deliveries.read_log()
         if not self.deciding or not at.certain:

@@ -6,12 +6,12 @@ A redelivered request is held until the event log is read up to its arrival (``d
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from dispatcher.commands import Ack, Fail, LogJob, ReadLog, Reject, WriteEvent
 from dispatcher.held import HeldRequests
-from dispatcher.inputs import Begin, LogRead, RequestDelivered, Stop
-from dispatcher.lifecycle import Lifecycle
+from dispatcher.inputs import Begin, LogRead, RequestDelivered, RequestsLost, Stop
+from dispatcher.lifecycle import SENT_AGAIN, Lifecycle
 from dispatcher.metrics import Metrics
 from dispatcher.recognition import Action, Judgement, Recognition, Wait, reclaimed_from
 from dispatcher.standby import Standby
@@ -23,11 +23,9 @@ from scheduling.load_tracker import LoadTracker
 if TYPE_CHECKING:
     from grid.amqp import Delivery
 
-SENT_AGAIN: Final = "sent again to the substation that may have the job already"
-
 
 class Deliveries:
-    """Judges deliveries from ``charge.requests`` and from the queues of substations.
+    """Has deliveries recognised, and acts on the result.
 
     Args:
         life: The jobs in hand.
@@ -52,7 +50,7 @@ class Deliveries:
         self._standby = standby
         self._unsettled = unsettled
         self._metrics = metrics
-        self._early = HeldRequests()  # delivered before Begin
+        self._before_begin = HeldRequests()
         self._held = {Wait.NEW_EVENTS: HeldRequests(), Wait.ALL_EVENTS: HeldRequests()}
         # at how many takeovers the log was, and is being, read up to its end
         self._terms_read = self._terms_reading = standby.terms
@@ -72,13 +70,13 @@ class Deliveries:
     @property
     def held(self) -> list[Delivery]:
         """Return the requests that wait for the event log, and whose link is still up."""
-        return [each for held in (self._early, *self._held.values()) for each in held.live]
+        return [each for held in (self._before_begin, *self._held.values()) for each in held.live]
 
     def on_begin(self, _: Begin) -> None:
         """Judge the requests that were delivered so far."""
         self._begun = True
         self._tracker.settle(self._life.at.now)
-        self._judge_held(self._early.release())
+        self._judge_held(self._before_begin.release())
 
     def on_stop(self, _: Stop) -> None:
         """Decide nothing more."""
@@ -99,7 +97,7 @@ class Deliveries:
         if delivery.redelivered:
             self._metrics.redelivered.inc()
         if not self._begun:
-            self._early.hold(delivery)
+            self._before_begin.hold(delivery)
             return
         needs = self._recognition.needs(delivery, life.jobs.get(delivery.id or ""))
         if needs is Wait.NOTHING:
@@ -116,6 +114,15 @@ class Deliveries:
         self._judge_held(held.release())
         if held.waits or self._terms_read != self._standby.terms:
             self._read_log_soon()
+
+    def on_lost(self, _: RequestsLost) -> None:
+        """Forget the requests that wait: RabbitMQ redelivers them, perhaps to another dispatcher.
+
+        One whose request did not come yet may be delivered to another as well.
+        """
+        self._open_jobs.forget_all_undelivered()
+        self._life.inherit_in_hand()
+        self._life.forget_waiting(lambda job: job.early or (job.is_request and not job.is_ours))
 
     def _read_log_soon(self) -> None:
         """Have the log read, once for all that this turn of the loop brings."""
@@ -148,7 +155,7 @@ class Deliveries:
     def _judge(self, delivery: Delivery) -> None:
         """Recognise a request as new or known, and act on it."""
         life = self._life
-        if (request := life.read(delivery)) is None:
+        if (request := life.read_or_park(delivery)) is None:
             return
         in_hand, origin = life.jobs.get(request.id), reclaimed_from(delivery)
         if origin and self._index.was_reclaimed(request.id, origin):
@@ -182,7 +189,7 @@ class Deliveries:
 
     # jobs from the queues of substations
 
-    def judge_reclaimed(self, substation: str, delivery: Delivery) -> bool:
+    def handle_reclaimed(self, substation: str, delivery: Delivery) -> bool:
         """Handle a job from a substation's queue; return False if it is to stay there.
 
         If the job was sent elsewhere since, or is in hand, this copy is acknowledged. If it is
@@ -191,7 +198,7 @@ class Deliveries:
         life = self._life
         if not self.deciding:
             return False
-        if (request := life.read(delivery)) is None:
+        if (request := life.read_or_park(delivery)) is None:
             return True
         in_hand = life.jobs.get(request.id)
         judgement = self._recognition.reclaimed(request, substation, in_hand, life.at.now)

@@ -26,9 +26,9 @@ class JobState(StrEnum):
 
     WAITING = "waiting for a substation with capacity"
     ASSIGNED = "assigned; job or decision not confirmed yet"
-    ENDING = "it has expired or is cancelled; not recorded yet"
+    ENDING = "it has expired, is cancelled or refused a start; not recorded yet"
     REQUEUING = "published to charge.requests again; not confirmed yet"
-    GONE = "not in hand any more: acknowledged, parked, or redelivered by RabbitMQ"
+    GONE = "not in hand any more: acknowledged, parked, rejected, or redelivered by RabbitMQ"
 
 
 # Any other transition is an error in the code, and raises ImpossibleTransition.
@@ -37,7 +37,7 @@ TRANSITIONS: Final[Mapping[JobState, Set[JobState]]] = {
         JobState.ASSIGNED,  # there is capacity, or it is sent again to the same substation
         JobState.ENDING,  # it may wait no longer, or its client has cancelled it
         JobState.REQUEUING,  # it keeps out others, or was held for too long
-        JobState.GONE,  # it is parked or rejected, or its delivery was lost
+        JobState.GONE,  # it is parked, rejected or given back, has ended, or its delivery was lost
     },
     JobState.ASSIGNED: {
         JobState.WAITING,  # its substation's queue refused it
@@ -80,7 +80,7 @@ class Job(Struct, eq=False):
         requirements: What it needs of a substation.
         body: Its bytes, as they are published.
         delivery: From ``charge.requests`` or a substation's queue; None if the job is only sent
-            again.
+            again, if it is ``early``, and once it is acknowledged.
         since: When it was delivered, in the tracker's seconds.
         trace: Its span here.
         replays: How often an operator has replayed it.

@@ -6,7 +6,7 @@ The order of the methods is that of a job's life. ``dispatcher.jobs`` has its st
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from dispatcher.commands import (
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from grid.amqp import Delivery
 
 MALFORMED: Final = "malformed"
+SENT_AGAIN: Final = "sent again to the substation that may have the job already"
 DEPARTED: Final = "its departure time passed while it waited"
 IN_DOUBT: Final = (
     "sent again to the same substation: the link broke before RabbitMQ confirmed the job"
@@ -56,9 +57,10 @@ NOT_BEGUN: Final = "sent again to the same substation: it did not begin there in
 
 
 class Lifecycle:
-    """The jobs in hand. It is the only writer of their states, and decides for none.
+    """The jobs in hand. It alone changes them; where one goes is decided elsewhere.
 
-    Each method appends the commands that follow to ``commands``, in their order.
+    Each method appends what it wants done to the commands of the current input. Whoever has a job
+    that waits leave that state has removed it from the wait queue.
 
     Args:
         table: The substations as candidates; its load tracker counts the jobs sent.
@@ -93,7 +95,7 @@ class Lifecycle:
         self.in_doubt: list[tuple[Job, str]] = []  # jobs that may be at a substation, and its name
         self.cancelling = False  # some that wait are cancelled
         self.at = Moment(0.0, 0.0, 0, certain=False)  # of the current input
-        self.commands: list[Command] = []  # for the current input
+        self._commands: list[Command] = []  # for the current input
         self._table = table
         self._tracker = table.tracker
         self._rules = rules
@@ -104,18 +106,22 @@ class Lifecycle:
         self._placed: list[Job] = []  # assigned, and not published yet
         self._route_due = False
 
-    def begin(self, at: Moment) -> list[Command]:
+    def begin_input(self, at: Moment) -> list[Command]:
         """Begin to handle an input, and return the list that gets its commands."""
-        self.at, self.commands = at, []
-        return self.commands
+        self.at, self._commands = at, []
+        return self._commands
 
     def do(self, command: Command) -> None:
         """Have a command executed, after those before it."""
-        self.commands.append(command)
+        self._commands.append(command)
+
+    def do_all(self, commands: Iterable[Command]) -> None:
+        """Have commands executed, after those before them."""
+        self._commands.extend(commands)
 
     # it comes
 
-    def read(self, delivery: Delivery) -> ChargeRequest | None:
+    def read_or_park(self, delivery: Delivery) -> ChargeRequest | None:
         """Return the request in a delivery; park a malformed one, and return None."""
         try:
             return messages.decode(delivery.body)
@@ -128,9 +134,12 @@ class Lifecycle:
         return carried(headers, self._chance)
 
     def new_job(self, request: ChargeRequest, delivery: Delivery, origin: str = "") -> Job:
-        """Return the job of a delivery; ``origin`` is the substation it is reclaimed from."""
-        replays = parking.replays(delivery.headers)
-        trace = carried(delivery.headers, self._chance)
+        """Return the job of a delivery, which is in hand from now on.
+
+        ``origin`` is the substation that it is reclaimed from.
+        """
+        headers = delivery.headers
+        replays, trace = parking.replays(headers), carried(headers, self._chance)
         needs = requirements(request, self._rules.charge_speed)
         job = Job(request, needs, delivery.body, delivery, self.at.now, trace, replays, origin)
         if origin:
@@ -139,7 +148,7 @@ class Lifecycle:
         return job
 
     def attach(self, job: Job, delivery: Delivery) -> None:
-        """Have a job in hand settled by another delivery: the one before was lost with its link."""
+        """Have a job in hand settled by this delivery: the one before was lost, or it had none."""
         job.delivery, job.early = delivery, False
 
     def job_without_delivery(
@@ -150,7 +159,7 @@ class Lifecycle:
         If it is ``early``, its promised start has come, and its request is not delivered yet.
         """
         needs = requirements(request, self._rules.charge_speed)
-        trace, body = carried({}, self._chance), request.encode()
+        trace, body = self.trace({}), request.encode()
         attempt = 0 if early else 1  # one that is not early was sent before
         return Job(
             request, needs, body, None, self.at.now, trace, replays, attempt=attempt, early=early
@@ -192,7 +201,7 @@ class Lifecycle:
             self.do(RouteSoon())
 
     def on_route(self) -> None:
-        """Record that the ``Route`` has come that was requested."""
+        """Note that jobs are routed now, as was requested."""
         self._route_due = False
 
     # it is assigned
@@ -228,7 +237,7 @@ class Lifecycle:
         self.route_soon()
 
     def resend_silent(self, job: Job) -> None:
-        """Send a job, of which no beginning was heard, to the same substation again."""
+        """Send a job that was not heard to begin to the same substation again."""
         job.resent += 1
         self.take(job)
         self.resend(job, job.substation, NOT_BEGUN)
@@ -252,7 +261,7 @@ class Lifecycle:
             else:  # its delivery was lost since it was assigned
                 self._on_job_answer(command, Outcome.ABANDONED)
 
-    # RabbitMQ has it, or has not
+    # RabbitMQ confirms it, or does not
 
     def on_publish_result(self, input: PublishResult) -> None:
         """Handle RabbitMQ's answer to a message with a job."""
@@ -263,7 +272,7 @@ class Lifecycle:
             self._on_requeued(command.job, input.outcome)
 
     def on_event_written(self, job: Job, event: Event, *, written: bool) -> None:
-        """Handle RabbitMQ's answer to an event for which a job waits."""
+        """Handle RabbitMQ's answer to an event that a job waits for."""
         if job.state is JobState.ENDING and event.kind != State.ASSIGNED:
             self._on_ended(job, event, written=written)
         else:
@@ -293,7 +302,7 @@ class Lifecycle:
         self.do(LogJob(name, job.trace, f"sent to {substation}", substation, job.since))
         if job.decided_after is not None:
             self._unsettled.acknowledged(job.decided_after, self.at.now)
-        self.gone(job)
+        self.acknowledge(job)
         self._await_begin(job)
 
     def _await_begin(self, job: Job) -> None:
@@ -313,7 +322,8 @@ class Lifecycle:
     def _on_not_confirmed(self, job: Job, outcome: Outcome) -> None:
         """Handle a job that its queue did not take: it waits again, is in doubt, or is forgotten.
 
-        A job that was sent again, without a delivery, is watched once more.
+        A job that was sent again, without a delivery, is watched once more; one whose promised
+        start came before its request waits.
         """
         where = job.substation
         self._tracker.undo(where)
@@ -338,7 +348,7 @@ class Lifecycle:
 
     # it is acknowledged, or not in hand any more
 
-    def gone(self, job: Job) -> None:
+    def acknowledge(self, job: Job) -> None:
         """Acknowledge a job, and forget it."""
         self.forget(job)
         if job.delivery is not None:
@@ -349,6 +359,15 @@ class Lifecycle:
         job.enter(JobState.GONE)
         if self.jobs.get(job.id) is job:
             del self.jobs[job.id]
+
+    def unsettled_since(self, position: int) -> int:
+        """Return the offset from which the next dispatcher has to read the event log."""
+        in_hand = (job.decided_after for job in self.jobs.values())
+        return self._unsettled.since((each for each in in_hand if each is not None), position)
+
+    def inherit_in_hand(self) -> None:
+        """Record that RabbitMQ may redeliver what is in hand, as if another dispatcher had it."""
+        self._unsettled.inherit(self.unsettled_since(self.at.position), "")
 
     def note_back(self, job: Job) -> None:
         """Record that a job is in the queue again from which it was reclaimed."""
@@ -361,7 +380,7 @@ class Lifecycle:
         self.expire_for(job, kinds.expiry_reason(job.request, DEPARTED))
 
     def expire_for(self, job: Job, reason: str) -> None:
-        """End a request for some reason."""
+        """End a request, for the given reason."""
         at = self.at.clock
         self._end(job, Event(State.EXPIRED, at, job.id, attempt=job.attempt, reason=reason))
 
@@ -389,7 +408,7 @@ class Lifecycle:
             (self._metrics.expired if expired else self._metrics.cancelled).inc()
             self.do(LogJob(job.id, job.trace, event.reason, since=job.since))
             self.index.note_sent(job.id, "", self.at.clock, job.replays)
-            self.gone(job)
+            self.acknowledge(job)
         elif self.jobs.get(job.id) is job and job.is_ours:
             self.wait_again(job)  # if it may wait no longer, Route expires it again
         else:
@@ -433,7 +452,7 @@ class Lifecycle:
     def _park(self, job: Job, kind: str, reason: str) -> None:
         self.forget(job)
         self.open_jobs.unbook(job.id)
-        if job.delivery is not None:  # waiting jobs always have one
+        if job.delivery is not None:  # else its request is judged when it comes
             self.do(ParkMessage(job.delivery, job.id, kind, reason, job.headers))
 
     # it goes behind all others
@@ -461,4 +480,4 @@ class Lifecycle:
             return
         if outcome is Outcome.CONFIRMED and job.is_ours:  # else RabbitMQ has the original as well
             self.record_requeued(job.id, job.was_at, job.read_to)
-        self.gone(job)
+        self.acknowledge(job)

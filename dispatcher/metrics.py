@@ -64,7 +64,10 @@ class Metrics:
             "has ended",
         )
         self.dropped = counter(
-            "dropped", "Deliveries dropped, redelivered ones as well, by reason", ["reason"]
+            "dropped",
+            "Deliveries dropped, redelivered ones as well: their job is in_hand, was sent, or has "
+            "ended",
+            ["reason"],
         )
         self.events_lost = counter("events_lost", "Events that RabbitMQ refused")
         self.scrapes = counter(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Container
 from functools import partial
 from heapq import nsmallest
 from itertools import count
-from math import inf
+from math import inf, nextafter
 from sys import intern
 from typing import Any, Final
 
@@ -88,7 +88,8 @@ class OpenJobs:
         ] = {}  # by substation: offset of the newest decision that has begun
         # by id: when a start was promised, and which; only written here
         self.booked: dict[str, tuple[float, Booking]] = {}
-        self._withdrawn: dict[str, str] = {}  # by id: where a promised start could not be kept
+        # by id: when a promised start could not be kept, and where
+        self._withdrawn: dict[str, tuple[float, str]] = {}
         self._numbers = count(1)
         self._requeued: dict[str, int] = {}  # the jobs published again, in their order
         # cancelled while they waited, and their requests are still to come: place and offset
@@ -161,19 +162,15 @@ class OpenJobs:
         unknown.
         """
         decision = _Decision(substation, replays, -inf, at, ends_at, power_kw)
-        offset = self._last + 1
-        if self._complete:
-            self._assign(job, decision, offset)
-        else:
-            self._apply(self._assign, job, decision, offset)
+        self._apply(self._assign, job, decision, self._last + 1)
 
     def book(self, booking: Booking, at: float) -> None:
         """Record that a start was promised to a job ``at``, in Unix seconds."""
         self._apply(self._book, booking, at)
 
-    def withdraw(self, job: str, was_at: str) -> None:
-        """Record that the start that a job was promised at a substation cannot be kept."""
-        self._apply(self._withdraw, job, was_at)
+    def withdraw(self, job: str, was_at: str, at: float) -> None:
+        """Record ``at``, in Unix seconds, that a start promised at a substation cannot be kept."""
+        self._apply(self._withdraw, job, was_at, at)
 
     def unbook(self, job: str) -> None:
         """Record that no start is promised to a job any more, if one was."""
@@ -263,16 +260,25 @@ class OpenJobs:
 
     def was_promised_at(self, job: str) -> str:
         """Return where the start of a job was that could not be kept; empty if it had none."""
-        return self._withdrawn.get(job, "")
+        return self._withdrawn.get(job, (0.0, ""))[1]
 
     def is_booked(self, job: str) -> bool:
         """Return whether a start is promised to a job."""
         return job in self.booked
 
-    def booked_at(self, job: str) -> float | None:
-        """Return when a start was promised to a job, in Unix seconds; None if none is."""
-        known = self.booked.get(job)
+    def told_at(self, job: str) -> float | None:
+        """Return when a start was promised to a job, or withdrawn, in Unix seconds; else None."""
+        known = self.booked.get(job) or self._withdrawn.get(job)
         return None if known is None else known[0]
+
+    def tells_at(self, job: str, clock: float) -> float:
+        """Return the time of what a job is told now of its start: later than all that is known.
+
+        The clock of another dispatcher may be ahead. Readers go by the latest.
+        """
+        sent = self._assigned.get(job)
+        known = max(self.told_at(job) or -inf, -inf if sent is None else sent.at)
+        return clock if clock > known else nextafter(known, inf)
 
     def sessions(self, substations: Container[str]) -> dict[str, dict[str, SessionEnd]]:
         """Return when the jobs end that charge, or are on their way, at some substations.
@@ -428,27 +434,31 @@ class OpenJobs:
 
     def _book_again(self, booking: Booking, at: float) -> None:
         """Book a start as the log says, unless that is outdated."""
-        if not self._is_outdated(booking.request.id, at):
+        if not self._is_outdated(booking.request.id, at, booking.request.requested_at):
             self._book(booking, at)
 
-    def _withdraw(self, job: str, was_at: str) -> None:
+    def _withdraw(self, job: str, was_at: str, at: float) -> None:
         self.booked.pop(job, None)
-        self._withdrawn[job] = was_at
+        self._withdrawn[job] = at, was_at
 
     def _withdraw_again(self, job: str, was_at: str, at: float) -> None:
         """Withdraw a start as the log says, unless that is outdated."""
-        if not self._is_outdated(job, at):
-            self._withdraw(job, was_at)
+        booked = self.booked.get(job)
+        asked_at = -inf if booked is None else booked[1].request.requested_at
+        if not self._is_outdated(job, at, asked_at):
+            self._withdraw(job, was_at, at)
 
-    def _is_outdated(self, job: str, at: float) -> bool:
+    def _is_outdated(self, job: str, at: float, asked_at: float) -> bool:
         """Return whether what was promised or withdrawn ``at`` does not hold any more.
 
-        The job has begun, or ended, or was sent or promised another start since. If it was sent
-        before, its queue did not take it.
+        The job, which was requested ``asked_at``, has begun, or ended, or was sent since, or told
+        of another start. One that was sent before is not there: its queue did not take it, or it
+        was reclaimed.
         """
-        known, sent = self.booked.get(job), self._assigned.get(job)
-        is_over = job in self._ended or (sent is not None and (sent.begun or at <= sent.at))
-        return is_over or (known is not None and at < known[0])
+        told_at, sent = self.told_at(job), self._assigned.get(job)
+        is_over = sent is not None and (sent.begun or at <= sent.at)
+        is_over = is_over or self.has_ended(job, self.replays(job), asked_at)
+        return is_over or (told_at is not None and at < told_at)
 
     def _unbook(self, job: str) -> None:
         self.booked.pop(job, None)

@@ -46,7 +46,10 @@ class Promises:
         self._knows_all = False  # the table's bookings know of the sessions of all substations
 
     def refresh(self, in_hand: Collection[Job], clock: float) -> None:
-        """Bring the table's bookings up to what the event log and the jobs in hand say."""
+        """Bring the table's bookings up to what the event log and the jobs in hand say.
+
+        A booking whose job has expired is forgotten.
+        """
         for each in list(self._open_jobs.bookings):
             expires_at = each.request.expires_at
             if expires_at is not None and expires_at <= clock:
@@ -66,9 +69,9 @@ class Promises:
             self._knows_all = True
         return bookings.offer(needs, self._eligible(at.now))
 
-    def book(self, booking: Booking, clock: float) -> None:
-        """Promise a start; one that the job had does not hold any more."""
-        self._open_jobs.book(booking, clock)
+    def book(self, booking: Booking, at: float) -> None:
+        """Promise a start ``at``, in Unix seconds; one that the job had does not hold any more."""
+        self._open_jobs.book(booking, at)
         if self._table.bookings is not None:
             self._table.bookings.add(booking)
 
@@ -83,13 +86,13 @@ class Promises:
             if each.start <= clock and not _is_over(each.request, clock)
         ]  # fmt: skip
 
-    def pop_broken(
+    def find_broken(
         self, in_hand: Collection[Job], at: Moment
     ) -> list[tuple[Booking, Booking | None]]:
         """Return the bookings that cannot be kept, each with another: the earliest start there is.
 
-        They are long overdue, or their substation is drained, or has left. None where there is no
-        other, or it would be of no use to the job.
+        They are long overdue, or their substation is drained, or has left. The other is None if
+        there is none, or it would be of no use to the job.
         """
         if at.now < self._look_at:
             return []
@@ -115,14 +118,14 @@ class Promises:
                 found.append((each, other))
         return found
 
-    def pop_old(self, now: float) -> list[tuple[float, Booking]]:
+    def due_to_rewrite(self, now: float) -> list[tuple[float, Booking]]:
         """Return all promises, and when they were made, if they are to be written again."""
         if now < self._write_at:
             return []
         self._write_at = now + WRITTEN_AGAIN_SECONDS
         return list(self._open_jobs.booked.values())
 
-    def broken(self, booking: Booking) -> str:
+    def why_broken(self, booking: Booking) -> str:
         """Return why a promise cannot be kept, in words."""
         state = self._table.tracker.substations.get(booking.substation)
         why = "no connector was free in time, or the power"

@@ -46,7 +46,7 @@ class ReclaimedJobs:
         self._metrics = metrics
 
     def on_due(self, input: ReclaimDue) -> None:
-        """Ask for the next job to reclaim, if this dispatcher is active."""
+        """Ask for the next job to reclaim; give back those that wait unless this one is active."""
         life, reclaiming = self._life, self._reclaiming
         for substation in reclaiming.pop_settled():
             self._metrics.reclaimed.labels(substation).inc()
@@ -58,7 +58,7 @@ class ReclaimedJobs:
         ended, commands = reclaiming.review(life.at.now)
         for delivery in ended:
             self._drop_ended(delivery)
-        life.commands.extend(commands)
+        life.do_all(commands)
         if self._deliveries.is_current and life.open_jobs.complete:
             take = reclaiming.advance(life.at.now)
             if take is not None:
@@ -69,7 +69,7 @@ class ReclaimedJobs:
         substation, delivery, problem = input.substation, input.delivery, input.problem
         if delivery is None or not delivery.is_live:  # else the link broke just then
             empty = delivery is None and not problem
-            self._life.commands.extend(
+            self._life.do_all(
                 self._reclaiming.on_none_taken(substation, empty=empty, problem=problem)
             )
             return
@@ -81,6 +81,7 @@ class ReclaimedJobs:
 
     def on_lost(self, _: ReclaimedLost) -> None:
         """Forget the jobs that wait: RabbitMQ has put them back into their queues."""
+        self._life.inherit_in_hand()
         self._reclaiming.on_link_lost()
         for job in self._life.forget_waiting(lambda job: job.is_reclaimed and not job.is_ours):
             self._life.note_back(job)
@@ -91,8 +92,8 @@ class ReclaimedJobs:
             self._drop_ended(delivery)
         elif reclaiming.is_own(substation, delivery):
             reclaiming.leave_session(substation, delivery)
-        elif self._deliveries.judge_reclaimed(substation, delivery):
-            self._life.commands.extend(reclaiming.hand_over(substation, delivery))
+        elif self._deliveries.handle_reclaimed(substation, delivery):
+            self._life.do_all(reclaiming.hand_over(substation, delivery))
         else:
             self._life.do(Requeue(delivery))
             reclaiming.end_turn()

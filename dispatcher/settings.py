@@ -65,7 +65,7 @@ def _weights(value: object) -> object:
 
 
 def _pairs(text: str) -> dict[str, float]:
-    """Return the numbers by name of a text like a=1,b=2. Raise ``ValueError`` if it is none."""
+    """Return the numbers by name of a text like a=1,b=2. Raise ``ValueError`` otherwise."""
     pairs = (part.split("=") for part in text.split(","))
     return {name.strip(): float(number) for name, number in pairs}
 

@@ -7,6 +7,7 @@ in the project's folder, or is installed beside its packages. ``pick`` returns t
 ``candidates.numbers``, which all have capacity; it cannot have the job wait. If it raises, or
 returns another number, the request is rejected and parked, and the dispatcher logs the error. What
 a policy has to know of the substations stands as labels in the target file (``candidates.labels``).
+It does not place the starts that are promised beforehand (``scheduling.bookings``).
 ``docs/examples/depot.py`` is an example.
 """
 

@@ -98,14 +98,16 @@ class Cluster:
 
 def _wait(broker: Broker) -> None:
     """Wait for a node; start one again that met a boot race, as its container would be."""
-    try:
-        broker.wait()
-    except AssertionError:
-        log = broker.log_file.read_text(errors="replace")
-        if not any(each in log for each in BOOT_RACES):
-            raise
-        broker.begin()
-        broker.wait()
+    for _ in BOOT_RACES:
+        try:
+            broker.wait()
+        except AssertionError:
+            if not any(race in broker.log() for race in BOOT_RACES):
+                raise
+            broker.begin()
+        else:
+            return
+    broker.wait()
 
 
 def _node(folder: Path, name: str, *ports: int) -> Node:

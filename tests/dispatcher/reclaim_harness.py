@@ -278,10 +278,10 @@ class ScriptedCore(Core):
             prefetch=1,
         )
         self.reclaiming._queues = ScriptedQueues(harness, tracker)  # noqa: SLF001
-        self._deliveries.judge_reclaimed = self._judge_reclaimed  # type: ignore[method-assign]
+        self._deliveries.handle_reclaimed = self._handle_reclaimed  # type: ignore[method-assign]
         self._reclaimed._forget_waiting = self._give_back  # type: ignore[method-assign]  # noqa: SLF001
 
-    def _judge_reclaimed(self, substation: str, delivery: Delivery) -> bool:
+    def _handle_reclaimed(self, substation: str, delivery: Delivery) -> bool:
         return self._harness.on_reclaim(substation, delivery)
 
     def _give_back(self) -> list[Delivery]:

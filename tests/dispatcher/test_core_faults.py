@@ -9,7 +9,7 @@ import asyncio
 
 import pytest
 
-from dispatcher.deliveries import SENT_AGAIN
+from dispatcher.lifecycle import SENT_AGAIN
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import Event, State

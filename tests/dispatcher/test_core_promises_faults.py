@@ -8,7 +8,7 @@ from dispatcher import booked_jobs
 from dispatcher.inputs import OlderEventsRead
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.promises import LATE_SECONDS
-from grid import topology
+from grid import kinds, topology
 from grid.amqp import Outcome
 from grid.events import BOOKED, Event, State
 from grid.messages import MAX_UNIX_TIME, ChargeRequest
@@ -241,6 +241,20 @@ async def test_core_writes_a_promise_again_that_rabbitmq_did_not_take() -> None:
     await pass_time(harness, 2)
     first, second = harness.publisher.events(BOOKED)
     assert first == second
+
+
+async def test_core_writes_a_withdrawal_again_that_rabbitmq_did_not_take() -> None:
+    harness = harness_of("s1")
+    await reserve(harness, "job", 100)
+    drain(harness, "s1")
+    harness.publisher.automatic[topology.EVENTS] = Outcome.REFUSED
+    await pass_time(harness, 10)
+    harness.publisher.automatic[topology.EVENTS] = Outcome.CONFIRMED
+    await pass_time(harness, 12)
+    await pass_time(harness, 14)
+    _, first, second = harness.publisher.events(BOOKED)
+    assert first == second
+    assert kinds.promise_in(first) == refused("", 0.0)
 
 
 async def test_core_promises_nothing_to_a_parked_job() -> None:

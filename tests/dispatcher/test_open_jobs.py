@@ -43,9 +43,9 @@ def withdrawal(job: str = "j", at: float = 1.0) -> Event:
     return kinds.withdrawn(booking(job), at, "")
 
 
-def booking(job: str) -> Booking:
+def booking(job: str, asked_at: float = 1.0) -> Booking:
     """Return a start at s1 that may be promised to a job."""
-    return Booking(ChargeRequest(job, 1.0), "s1", 100.0, 200.0)
+    return Booking(ChargeRequest(job, asked_at), "s1", 100.0, 200.0)
 
 
 QUEUED, ASSIGNED = event(State.QUEUED), event(State.ASSIGNED)
@@ -144,7 +144,8 @@ def test_open_jobs_is_same_for_log_read_in_two_parts(
         assert later.substation(job) == whole.substation(job)
         assert later.offset(job) == whole.offset(job)
         assert later.replays(job) == whole.replays(job)
-        assert later.booked_at(job) == whole.booked_at(job)
+        assert later.told_at(job) == whole.told_at(job)
+        assert later.is_booked(job) == whole.is_booked(job)
         assert later.was_promised_at(job) == whole.was_promised_at(job)
 
 
@@ -174,6 +175,9 @@ def test_open_jobs_applies_requeued_event_to_what_its_writer_had_read(
         ([promise(at=3.0)], False),
         ([ASSIGNED], True),  # its queue did not take it
         ([ASSIGNED, promise(at=1.5)], True),
+        ([withdrawal(at=1.0)], True),
+        ([withdrawal(at=3.0)], False),
+        ([ASSIGNED, kinds.requeued("j", 1.5, "s1", 9)], True),
         ([replace(ASSIGNED, at=2.0)], False),
         ([ASSIGNED, CHARGING], False),
         ([ASSIGNED, COMPLETED], False),
@@ -185,13 +189,42 @@ def test_open_jobs_ignores_outdated_changes_of_promises(
     before: list[Event],
     holds: bool,  # noqa: FBT001
 ) -> None:
-    """A start is promised, or withdrawn, at 2.0; the job was assigned at 1.0."""
+    """A start is promised, or withdrawn, at 2.0; where the job was assigned, mostly at 1.0."""
     jobs = open_jobs_of(QUEUED, *before)
-    known = jobs.booked_at("j")
+    known = jobs.told_at("j"), jobs.is_booked("j"), jobs.was_promised_at("j")
     jobs.take(change(at=2.0), 9)
-    after = 2.0 if change is promise else None
-    assert jobs.booked_at("j") == (after if holds else known)
-    assert jobs.was_promised_at("j") == ("s1" if holds and change is withdrawal else "")
+    told = (2.0, True, "") if change is promise else (2.0, False, "s1")
+    now = jobs.told_at("j"), jobs.is_booked("j"), jobs.was_promised_at("j")
+    assert now == (told if holds else known)
+
+
+def test_open_jobs_keeps_promise_of_job_that_is_requested_anew() -> None:
+    """It was cancelled before; its new queued event is written late."""
+    jobs = open_jobs_of(QUEUED, Event(State.CANCELLED, 5.0, "j"))
+    jobs.take(kinds.booked(booking("j"), 12.0), 9)
+    assert not jobs.is_booked("j")
+    jobs.take(kinds.booked(booking("j", asked_at=10.0), 12.0), 10)
+    assert jobs.is_booked("j")
+    jobs.take(withdrawal(at=13.0), 11)
+    assert (jobs.is_booked("j"), jobs.was_promised_at("j")) == (False, "s1")
+
+
+def test_open_jobs_ignores_its_own_promise_read_back_after_it_was_withdrawn() -> None:
+    jobs = open_jobs_of(QUEUED)
+    jobs.book(booking("j"), 40.0)
+    jobs.withdraw("j", "s1", 45.0)
+    jobs.take(promise(at=40.0), 9)
+    assert (jobs.is_booked("j"), jobs.was_promised_at("j")) == (False, "s1")
+
+
+def test_open_jobs_tells_of_a_start_later_than_a_clock_that_is_ahead() -> None:
+    """Else readers would take the decision, or the start before, for the newer one."""
+    jobs = open_jobs_of(QUEUED, replace(ASSIGNED, at=10.0))
+    assert jobs.tells_at("j", 11.0) == 11.0
+    assert 10.0 < jobs.tells_at("j", 9.0) < 10.1
+    jobs.book(booking("j"), 20.0)
+    assert 20.0 < jobs.tells_at("j", 11.0) < 20.1
+    assert jobs.tells_at("unknown", 1.0) == 1.0
 
 
 def test_open_jobs_ignores_late_end_from_before_a_replay() -> None:
