@@ -294,7 +294,7 @@ class Core:
     def _schedule(self) -> None:
         """Assign jobs; reject the one over which the code fails, and go on with the others."""
         life, at, queue = self.life, self.life.at, self._wait_queue
-        if queue.is_due(at.clock):
+        if queue.is_due(at.clock) or (not self._scheduler.capacity_left and self._opened_early()):
             self._arrange()
         try:
             assignments = self._scheduler.schedule(queue, at.now)
@@ -307,6 +307,14 @@ class Core:
             except Exception as error:  # noqa: BLE001
                 self._tracker.undo(each.substation)
                 life.reject(each.job, error)
+
+    def _opened_early(self) -> bool:
+        """Return whether a connector is free that the turns suppose in use for a while yet.
+
+        A vehicle has left before its time, or a substation has come back.
+        """
+        at = self.life.at
+        return self._wait_queue.supposes_none_free(at.clock) and self._table.has_capacity(at.now)
 
     def _arrange(self) -> None:
         """Arrange the waiting jobs anew, by when connectors are expected to be free."""

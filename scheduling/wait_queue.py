@@ -150,6 +150,15 @@ class WaitQueue(Generic[W]):
         allowed = CHANGED_SHARE * (len(self._entries) + len(self._free_at))
         return self._changes >= allowed or not 0 <= now - self._arranged_at < self._arranged_seconds
 
+    def supposes_none_free(self, now: float) -> bool:
+        """Return whether the turns go by a plan in which no connector is free for a while yet.
+
+        ``now`` is in Unix seconds.
+        """
+        if not (self._departing and self._order.varies):
+            return False
+        return not self._free_at or self._free_at[0] - now > self._arranged_seconds
+
     def arrange(self, free_at: Sequence[float], now: float) -> None:
         """Arrange all jobs anew, by when the first connectors are expected to be free."""
         self._free_at, self._arranged_at, self._changes = free_at, now, 0

@@ -31,6 +31,7 @@ ALONE: Final = (
     "tests/load_test/simulate/test_reference.py",
 )
 FAULTS: Final = "tests/faults/test_faults.py"
+PAGES: Final = "tests/docs/test_commands.py"  # its tests share a stack, for most of the time
 BENCH: Final = "tests/bench/"  # its tests share a node
 
 
@@ -77,6 +78,6 @@ def _turn(item: pytest.Item) -> int:
     """
     if not is_marked(item):
         return 2 if item.nodeid.startswith(ALONE) else 3
-    if item.nodeid.startswith(("tests/faults/", BENCH)):
+    if item.nodeid.startswith(("tests/faults/", BENCH, PAGES)):
         return 0
     return 1 if item.get_closest_marker("e2e") is not None else 2

@@ -189,6 +189,7 @@ class Harness:
                 promised=lambda: len(self.open_jobs.booked),
             )
         )
+        self.session_seconds = 3.5  # on average, by each page
         self._rated: dict[str, float] = {}
         self.tracker.keep(dict.fromkeys(names))
         for name in names:
@@ -218,7 +219,7 @@ class Harness:
             power_kw=0.0,
             rated_power_kw=self._rated.get(name),
             counts=counts,
-            session_seconds=3.5,
+            session_seconds=self.session_seconds,
         )
         self.watch.on_reading(name, page, self.now)
 

@@ -231,6 +231,22 @@ def test_wait_queue_is_due_when_a_share_has_changed() -> None:
     assert queue.is_due(10.0)
 
 
+@pytest.mark.parametrize(
+    ("free_at", "supposes"), [([], True), ([15.0, 20.0], True), ([10.5], False), ([9.0], False)]
+)
+def test_wait_queue_supposes_none_free_by_its_plan(
+    free_at: list[float],
+    supposes: bool,  # noqa: FBT001
+) -> None:
+    """Within a second, it is renewed anyway; without a departure there is none."""
+    queue: WaitQueue[One] = WaitQueue(Ticket())
+    queue.add(one("a"))
+    queue.arrange(free_at, 10.0)
+    assert not queue.supposes_none_free(10.0)
+    queue.add(one("b", departs_at=99.0))
+    assert queue.supposes_none_free(10.0) is supposes
+
+
 def test_wait_queue_of_an_order_that_does_not_vary_is_never_due() -> None:
     """Each job keeps the turn that it got when it came."""
     queue: WaitQueue[One] = WaitQueue(LaxityOrder())
