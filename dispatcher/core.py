@@ -69,6 +69,7 @@ from dispatcher.silent_jobs import SilentJobs
 from dispatcher.standby import Standby
 from dispatcher.unsettled import Unsettled
 from grid import kinds
+from grid.messages import DEFAULT_POWER_KW
 from scheduling import explain
 from scheduling.candidates import CandidateTable
 from scheduling.connectors import free_at
@@ -314,7 +315,9 @@ class Core:
         A vehicle has left before its time, or a substation has come back.
         """
         at = self.life.at
-        return self._wait_queue.supposes_none_free(at.clock) and self._table.has_capacity(at.now)
+        return self._wait_queue.supposes_none_free(at.clock) and self._table.has_capacity(
+            at.now, power_kw=DEFAULT_POWER_KW, seconds=0.0
+        )
 
     def _arrange(self) -> None:
         """Arrange the waiting jobs anew, by when connectors are expected to be free."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from dispatcher.inputs import ControlChanged
 from grid.controls import Availability, Control
 from grid.events import Event, State
+from scheduling.wait_queue import WaitQueue
 from tests.dispatcher.harness import AT, Harness, body, confirming
 from tests.fake_broker import turns
 
@@ -16,9 +20,9 @@ MINUTE = 60.0
 MINUTE_KWH = 7.4 / 60  # at the usual power
 
 
-def harness_of() -> Harness:
-    """Return a dispatcher with one connector, where sessions take an hour."""
-    harness = Harness(confirming(), "s1", connectors=1)
+def harness_of(connectors: int = 1) -> Harness:
+    """Return a dispatcher with one substation, where sessions take an hour."""
+    harness = Harness(confirming(), "s1", connectors=connectors)
     harness.session_seconds = 60 * MINUTE
     harness.read("s1")
     return harness
@@ -57,3 +61,24 @@ async def test_core_plans_anew_when_a_substation_is_available_again() -> None:
     harness.route()
     await turns()
     assert harness.routed() == ["short"]
+
+
+async def test_core_plans_no_more_often_where_only_power_is_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A connector is free, but no power for a usual session: nothing has opened."""
+    harness = harness_of(connectors=5)
+    harness.arrive("s1", rated_power_kw=8.0)
+    await bring(harness, "first", minutes=60)
+    await bring(harness, "short", minutes=5, departure_time=AT + 30 * MINUTE)
+    plans: list[float] = []
+    arrange = WaitQueue.arrange
+
+    def counted(queue: WaitQueue[Any], free_at: Sequence[float], now: float) -> None:
+        plans.append(now)
+        arrange(queue, free_at, now)
+
+    monkeypatch.setattr(WaitQueue, "arrange", counted)
+    for _ in range(5):
+        harness.route()
+    assert (harness.routed(), plans) == (["first"], [])
