@@ -208,13 +208,13 @@ class Lifecycle:
 
     def assign(self, job: Job, substation: str, decision: Any) -> None:  # noqa: ANN401
         """Record a decision, and add the job to those that are published next."""
-        at = self.at
+        at, request = self.at, job.request
         event = kinds.assigned(
-            job.id,
+            request.id,
             at.clock,
             substation,
             job.attempt + 1,
-            requested_at=job.request.requested_at,
+            requested_at=request.requested_at,
             replays=job.replays,
             decision=decision,
         )
@@ -357,8 +357,9 @@ class Lifecycle:
     def forget(self, job: Job) -> None:
         """Forget a job in hand, unless another delivery of it has taken its place."""
         job.enter(JobState.GONE)
-        if self.jobs.get(job.id) is job:
-            del self.jobs[job.id]
+        name = job.request.id
+        if self.jobs.get(name) is job:
+            del self.jobs[name]
 
     def unsettled_since(self, position: int) -> int:
         """Return the offset from which the next dispatcher has to read the event log."""

@@ -132,10 +132,10 @@ class OpenJobs:
         if kind in ENDED:
             self._apply(self._end, job, _End(kind in FINAL, replays, event.at))
         elif kind == QUEUED:
-            asked_at, tenant = _asked_at(event), kinds.tenant(event.detail)
+            asked_at, tenant = self._asked_at(event), kinds.tenant(event.detail)
             self._apply(self._queue, job, replays, asked_at, offset, tenant)
         elif kind == ASSIGNED and where:
-            decision = _Decision(where, replays, _asked_at(event), event.at)
+            decision = _Decision(where, replays, self._asked_at(event), event.at)
             self._apply(self._assign, job, decision, offset)
         elif kind == REQUEUED:
             self.requeue(job, where, kinds.read_to(event.detail))
@@ -356,6 +356,17 @@ class OpenJobs:
         if not self._complete:
             self._later_changes.append(partial(change, *arguments))
 
+    def _asked_at(self, event: Event) -> float:
+        """Return when a job was requested, in Unix seconds; minus infinity if unknown.
+
+        It only matters to a job that has ended, perhaps in the earlier part of the log: otherwise
+        the detail is not parsed for it.
+        """
+        if self._complete and event.job not in self._ended:
+            return -inf
+        found = kinds.requested_at(event.detail)
+        return -inf if found is None else float(found)
+
     def _forget_offsets(self) -> None:
         """Forget the offsets of the records: the log was deleted and declared again."""
         self._waiting = dict.fromkeys(self._waiting, NOWHERE)
@@ -488,9 +499,3 @@ def _assigned(
     substation: str, at: float, offset: int, ends_at: float, *, begun: bool = False
 ) -> Assigned:
     return Assigned(substation, begun, at, record=None, last=offset, ends_at=ends_at)
-
-
-def _asked_at(event: Event) -> float:
-    """Return when a job was requested, in Unix seconds; minus infinity if unknown."""
-    found = kinds.requested_at(event.detail)
-    return -inf if found is None else float(found)

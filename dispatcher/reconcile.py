@@ -191,19 +191,21 @@ class Reconciler:
         """Return the jobs that have not begun, and are not where they were sent."""
         found = _Silent([], {})
         for substation, assigned in self._jobs.assigned().items():
-            # a job that was not published by the api has no record to be sent from
-            jobs = [job for job in assigned if self._jobs.offset(job) is not None]
-            if not jobs:
+            if not any(map(self._has_record, assigned)):
                 continue
             whereabouts = await ask(substation)
             if whereabouts is Whereabouts.GONE:
-                found.gone.extend(jobs)
+                found.gone.extend(filter(self._has_record, assigned))
             elif whereabouts is Whereabouts.QUEUE_EMPTY:
-                found.resend.update(dict.fromkeys(jobs, substation))
+                found.resend.update(dict.fromkeys(filter(self._has_record, assigned), substation))
             elif whereabouts is Whereabouts.SERVED:
-                overtaken = [job for job in jobs if self._jobs.is_overtaken(job)]
+                overtaken = filter(self._jobs.is_overtaken, filter(self._has_record, assigned))
                 found.resend.update(dict.fromkeys(overtaken, substation))
         return found
+
+    def _has_record(self, job: str) -> bool:
+        """Return whether there is a record to send a job from: the api has published it."""
+        return self._jobs.offset(job) is not None
 
     async def _recover(self, jobs: Sequence[str]) -> None:
         """Publish missing jobs again; forget those that are cancelled."""
