@@ -8,9 +8,9 @@ of each frame. Everything rarer is left to pika. Source: the AMQP 0-9-1 specific
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 from pika import data
@@ -46,6 +46,16 @@ _SKIPPED_AFTER_HEADERS: Final = (
     BasicProperties.FLAG_REPLY_TO,
     BasicProperties.FLAG_EXPIRATION,
 )
+
+
+class _Layout(NamedTuple):
+    """How many short texts and octets stand before the headers and the id of a message."""
+
+    texts_before: int
+    has_headers: bool
+    octets: int
+    texts_after: int
+    has_id: bool
 
 
 class Envelope(Struct, frozen=True, gc=False):
@@ -178,20 +188,59 @@ def content(payload: bytes) -> Content:
     """Return what the payload of a header frame says."""
     _, _, size, flags = _HEADER_START.unpack_from(payload)
     at = _HEADER_START.size
-    for flag in _SKIPPED_BEFORE_HEADERS:
-        if flags & flag:
-            at += 1 + payload[at]
+    layout = _layout(flags)
+    for _ in range(layout.texts_before):
+        at += 1 + payload[at]
     headers: Mapping[str, Any] = {}
-    if flags & BasicProperties.FLAG_HEADERS:
-        headers, at = data.decode_table(payload, at)
-    if not flags & BasicProperties.FLAG_MESSAGE_ID:
+    if layout.has_headers:
+        headers, at = _read_table(payload, at)
+    if not layout.has_id:
         return Content(size, None, headers)
-    at += sum(bool(flags & flag) for flag in _SKIPPED_OCTETS)
-    for flag in _SKIPPED_AFTER_HEADERS:
-        if flags & flag:
-            at += 1 + payload[at]
+    at += layout.octets
+    for _ in range(layout.texts_after):
+        at += 1 + payload[at]
     name, _ = data.decode_short_string(payload, at)
     return Content(size, name, headers)
+
+
+def _read_table(payload: bytes, at: int) -> tuple[Mapping[str, Any], int]:
+    """Return a table, and where it ends. One that holds anything but texts is left to pika."""
+    (size,) = _TABLE.unpack_from(payload, at)
+    first, end = at, at + _TABLE.size + size
+    at += _TABLE.size
+    found: dict[str, Any] = {}
+    try:
+        while at < end:
+            name_end = at + 1 + payload[at]
+            kind, length = _TEXT.unpack_from(payload, name_end)
+            value_at = name_end + _TEXT.size
+            if kind != b"S":
+                break
+            name, at = payload[at + 1 : name_end], value_at + length
+            found[name.decode()] = payload[value_at:at].decode()
+        else:
+            return found, at
+    except (UnicodeDecodeError, struct.error, IndexError):
+        pass  # to pika as well, which has its own way with them
+    headers: Mapping[str, Any]
+    headers, at = data.decode_table(payload, first)
+    return headers, at
+
+
+@lru_cache(maxsize=64)  # nearly all messages have the same flags
+def _layout(flags: int) -> _Layout:
+    """Return what stands before a message's id, by the flags of its properties."""
+
+    def number(of: Iterable[int]) -> int:
+        return sum(bool(flags & flag) for flag in of)
+
+    return _Layout(
+        number(_SKIPPED_BEFORE_HEADERS),
+        bool(flags & BasicProperties.FLAG_HEADERS),
+        number(_SKIPPED_OCTETS),
+        number(_SKIPPED_AFTER_HEADERS),
+        bool(flags & BasicProperties.FLAG_MESSAGE_ID),
+    )
 
 
 def confirm(arguments: bytes) -> Confirm:

@@ -166,6 +166,18 @@ def test_frames_read_message_properties_as_pika_does(
     assert frames.content(frame[7:-1]) == expected
 
 
+@pytest.mark.parametrize("headers", [{"name": "text"}, {"a": "", "name": "text"}, {"name": 1}])
+@pytest.mark.parametrize("text", [b"name", b"text"])
+def test_frames_read_texts_that_are_no_utf8_as_pika_does(
+    headers: dict[str, Any], text: bytes
+) -> None:
+    """They stay bytes, the names and the values alike."""
+    properties = BasicProperties(headers=headers, message_id="id")
+    frame = Header(1, 0, properties).marshal().replace(text, b"\xff\xfe\xfd\xfc")
+    _, read = decode_frame(frame)
+    assert frames.content(frame[7:-1]) == frames.Content(0, "id", read.properties.headers)
+
+
 @THOROUGH
 @given(tag=tags, multiple=st.booleans())
 def test_frames_read_a_confirm_as_pika_does(tag: int, multiple: bool) -> None:  # noqa: FBT001
