@@ -11,8 +11,8 @@ HOST: Final = "127.0.0.1"
 # for requests to this machine: a proxy of the caller's must not see a password
 DIRECTLY: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # Below the range from which Linux takes the ports of outgoing connections, so that a free port
-# stays free while its server restarts.
-FIRST, LAST = 20_000, 22_000
+# stays free while its server restarts; and so many that two who choose at once hardly meet.
+FIRST, LAST = 16_000, 22_000
 
 
 def is_free(port: int) -> bool:
