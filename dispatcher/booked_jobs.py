@@ -204,7 +204,7 @@ class BookedJobs:
     # it was promised one
 
     def _withdraw(self, booking: Booking) -> None:
-        """Tell a job that its start cannot be kept; it is promised another once there is one."""
+        """Withdraw a start that cannot be kept; the job is promised another once there is one."""
         job, reason = booking.request.id, self._promises.why_broken(booking)
         at = self._open_jobs.tells_at(job, self._life.at.clock)
         self._open_jobs.withdraw(job, booking.substation, at)

@@ -194,12 +194,13 @@ class Reconciler:
             if not any(map(self._has_record, assigned)):
                 continue
             whereabouts = await ask(substation)
+            jobs = filter(self._has_record, assigned)  # not looked for where nothing is done
             if whereabouts is Whereabouts.GONE:
-                found.gone.extend(filter(self._has_record, assigned))
+                found.gone.extend(jobs)
             elif whereabouts is Whereabouts.QUEUE_EMPTY:
-                found.resend.update(dict.fromkeys(filter(self._has_record, assigned), substation))
+                found.resend.update(dict.fromkeys(jobs, substation))
             elif whereabouts is Whereabouts.SERVED:
-                overtaken = filter(self._jobs.is_overtaken, filter(self._has_record, assigned))
+                overtaken = filter(self._jobs.is_overtaken, jobs)
                 found.resend.update(dict.fromkeys(overtaken, substation))
         return found
 
