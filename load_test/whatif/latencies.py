@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Final, NamedTuple
 
-from load_test.measures import all_sessions
 from load_test.records import Job
+from load_test.steps import present
 
 
 class Latencies(NamedTuple):
@@ -29,17 +29,19 @@ NONE: Final = Latencies(0.0, 0.0, 0.0)
 def measured(jobs: Sequence[Job], places: int) -> Latencies:
     """Return what the jobs show, of so many sessions that are allowed at once; 0 where nothing.
 
-    The first two are of jobs that found a free connector, and of these the quick ones: others may
-    have found no power, or may have been dispatched ahead. The last is of jobs that found none, and
-    were sent when the session of another had ended.
+    The first two are of jobs that found a free connector and nobody before them, and of these the
+    quick ones: others may have found no power, or may have been dispatched ahead. A connector alone
+    may be free for a moment between two sessions, with many waiting for it. The last is of jobs
+    that found none, and were sent when the session of another had ended.
     """
-    sessions = all_sessions(jobs)
+    known = ((each.queued, each.ended) for each in jobs)
+    in_progress = present((a, b) for a, b in known if a is not None and b is not None)
     ends = sorted(each.ended for each in jobs if each.session_seconds is not None and each.ended)
     request, dispatch, event = [], [], []
     for job in jobs:
         if job.queued is None or job.assigned is None or job.charging is None:
             continue
-        if sessions.at(job.queued) < places:
+        if in_progress.at(job.queued) <= places:  # this job is one of them
             request.append(max(0.0, job.assigned - job.queued))
             dispatch.append(max(0.0, job.charging - job.assigned))
         elif place := bisect_right(ends, job.assigned):

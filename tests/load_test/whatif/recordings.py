@@ -59,9 +59,15 @@ def requests(count: int, rate: float, seed: int, *, departures: bool) -> list[Ch
 
 
 def recorded(
-    asked: Sequence[ChargeRequest], seed: int = 99, sites: Sequence[Site] = SITES
+    asked: Sequence[ChargeRequest],
+    seed: int = 99,
+    sites: Sequence[Site] = SITES,
+    dispatch: float = DISPATCH,
 ) -> list[Job]:
-    """Return the jobs of a run of these requests; each session takes 2 to 5 s."""
+    """Return the jobs of a run of these requests; each session takes 2 to 5 s.
+
+    A job is in a substation's queue ``dispatch`` seconds after it was sent there.
+    """
     random = Random(seed)  # noqa: S311
     durations = [random.uniform(2, 5) for _ in asked]
     setting = Setting(
@@ -69,7 +75,7 @@ def recorded(
         period=0.5,
         event_latency=EVENT,
         request_latency=REQUEST,
-        dispatch_latency=DISPATCH,
+        dispatch_latency=dispatch,
     )
     needs = [requirements(each) for each in asked]
     outcome = Simulation(

@@ -80,6 +80,17 @@ def test_replay_measures_the_latencies_of_the_real_system() -> None:
     assert measured([], 3) == NONE == (0.0, 0.0, 0.0)
 
 
+def test_latency_of_a_request_is_not_measured_from_jobs_that_waited_behind_others() -> None:
+    """On a slow machine connectors are free between two sessions, while a queue waits for them."""
+    jobs = recorded(alike(2000, 5.5, seed=1), dispatch=0.25)
+    found = world_of(jobs).latencies
+    assert found.request == pytest.approx(REQUEST, abs=1e-4)
+    assert found.dispatch == pytest.approx(0.25, abs=1e-4)
+    did = column("did happen", jobs, SITES)
+    assert (did.figures["mean_wait"] or 0.0) > 10
+    assert agreement(did, [gone(jobs, world_of(jobs))]).within(0.02)
+
+
 def test_replay_keeps_each_jobs_arrival_session_and_requirements() -> None:
     """Only when and where it charges may differ; a job stays where it is eligible.
 
