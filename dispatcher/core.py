@@ -410,7 +410,7 @@ class Core:
 
     def _on_targets_changed(self, input: TargetsChanged) -> None:
         for name in input.connectors.keys() - self._tracker.substations.keys():
-            self.queues.declare(name)
+            self.queues.declare(name, self.life.at.now)
         self._tracker.keep(input.connectors)
         self._table.labels = input.labels
 

@@ -331,7 +331,7 @@ class Lifecycle:
             problem = f"its queue does not take jobs: {outcome.value}"
             self._tracker.refuse(where, problem, self.at.now)
         if outcome is Outcome.UNROUTABLE:
-            self._queues.declare(where)
+            self._queues.declare(where, self.at.now)
         if job.delivery is None and not (job.early and outcome is not Outcome.ABANDONED):
             self.forget(job)
             self._await_begin(job)  # it may be there all the same, so it goes nowhere else

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 INTERVAL_SECONDS = 0.1  # between two passes over all queues
 POLL_SECONDS: Final = 0.5  # between two looks at the queue of a substation that needs them
 MAX_LOOKS: Final = 50  # a second, at the queues of substations that need none
+# Until a queue that is gone is declared again. If its consumer's channel hears of the deletion only
+# after that, RabbitMQ 3.10 counts the consumer on the new queue, and delivers nothing to it.
+AGAIN_SECONDS: Final = 1.0
 GONE_SECONDS: Final = 10.0  # between two looks at an unavailable queue of a substation that left
 EMPTY_SECONDS: Final = 60.0  # by then RabbitMQ has requeued what a broken link held
 PAUSE_SECONDS = 1.0  # after a failure
@@ -41,7 +44,7 @@ class Queues:
 
     def __init__(self, tracker: LoadTracker) -> None:
         self._tracker = tracker
-        self._missing: set[str] = set()
+        self._missing: dict[str, float] = {}  # and when each is to be declared
         self._declared: set[str] = set()  # and bound, as far as this dispatcher knows
         self._problems: dict[str, str] = {}
         self._looked_at: dict[str, float] = {}
@@ -50,9 +53,10 @@ class Queues:
         self._due: deque[str] = deque()  # found by the last pass, and not looked at since
         self._passed_at = -inf
 
-    def declare(self, substation: str) -> None:
-        """Record that a substation's queue is to be declared."""
-        self._missing.add(substation)
+    def declare(self, substation: str, now: float) -> None:
+        """Record that a substation's queue or its binding is missing: it is to be declared."""
+        pause = AGAIN_SECONDS if substation in self._declared else 0.0
+        self._missing.setdefault(substation, now + pause)
 
     def state(self, substation: str) -> QueueState | None:
         """Return the state of a substation's queue, as last seen; None if unknown."""
@@ -70,7 +74,7 @@ class Queues:
             self._due.extend(self._find_due(publishing, now))
         while self._due:
             if self._is_known(name := self._due.popleft()):
-                return self._look_at(name, publishing)
+                return self._look_at(name, publishing, now)
         return None
 
     def observe(self, observed: QueueObserved, now: float, *, holding: bool) -> list[Command]:
@@ -86,12 +90,12 @@ class Queues:
             self._states.pop(name, None)
             if observed.problem:
                 return self._refuse(name, observed.problem, now)
-            return self._on_gone(name, holding)
+            return self._on_gone(name, holding, now)
         self._problems.pop(name, None)
         self._states[name] = state
         if look.declare:
             self._declared.add(name)
-            self._missing.discard(name)
+            self._missing.pop(name, None)
         self._tracker.queued(name, state.ready, state.consumers)
         self._see_off(name, state, now, holding=holding)
         # the page completes the baseline that the depth began
@@ -130,24 +134,26 @@ class Queues:
 
     def _find_due(self, publishing: Counter[str], now: float) -> Iterable[str]:
         """Return the queues that are to be looked at, the urgent ones first."""
+        missing = self._missing
         unsynced = (name for name in self._tracker.unsynced() if not publishing[name])
-        urgent = dict.fromkeys([*self._missing, *unsynced])
+        to_declare = [name for name, at in missing.items() if at <= now]
+        urgent = dict.fromkeys([*to_declare, *(each for each in unsynced if each not in missing)])
         for name in urgent:
             pause = PAUSE_SECONDS if name in self._problems else INTERVAL_SECONDS
             if now - self._looked_at.get(name, -inf) >= pause:
                 yield name
-        for name in self._known() - urgent.keys():
+        for name in self._known() - urgent.keys() - missing.keys():
             if now - self._looked_at.get(name, -inf) >= self._pause(name, now):
                 yield name
 
-    def _look_at(self, name: str, publishing: Counter[str]) -> LookAtQueue:
+    def _look_at(self, name: str, publishing: Counter[str], now: float) -> LookAtQueue:
         """Return the look at a queue.
 
         Queues are declared and bound only for the target file. That costs RabbitMQ four times as
         much as a look, so it is done at first, and when a queue or binding was found missing.
         """
         declare = name in self._tracker.substations and (
-            name in self._missing or name not in self._declared
+            name not in self._declared or self._missing.get(name, inf) <= now
         )
         depth = self._tracker.needs_depth(name) and not publishing[name]
         if depth:
@@ -183,10 +189,10 @@ class Queues:
         self._problems[name] = problem
         return [Warn(f"substation {name} is not eligible: {problem}")]
 
-    def _on_gone(self, name: str, holding: bool) -> list[Command]:  # noqa: FBT001
+    def _on_gone(self, name: str, holding: bool, now: float) -> list[Command]:  # noqa: FBT001
         """Have a missing queue declared; forget one that left, unless its jobs are in hand."""
         if name in self._tracker.substations:
-            self._missing.add(name)
+            self.declare(name, now)
         elif not holding:
             self._tracker.former.discard(name)
         return []
@@ -215,7 +221,8 @@ class Queues:
         for seen in (self._problems, self._states, self._looked_at, self._empty_since):
             for gone in seen.keys() - known:
                 del seen[gone]
-        self._missing &= self._tracker.substations.keys()
+        for left in self._missing.keys() - self._tracker.substations.keys():
+            del self._missing[left]
         self._declared &= self._tracker.substations.keys()
 
 

@@ -238,9 +238,9 @@ class Harness:
     def _record_missing_queues(self) -> None:
         declare = self.core.queues.declare
 
-        def recorded(substation: str) -> None:
+        def recorded(substation: str, now: float) -> None:
             self.missing.append(substation)
-            declare(substation)
+            declare(substation, now)
 
         self.core.queues.declare = recorded  # type: ignore[method-assign]
 

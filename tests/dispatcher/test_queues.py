@@ -156,7 +156,7 @@ async def test_queue_watch_goes_on_when_one_queue_cannot_be_declared() -> None:
     """A queue of another type makes its substation ineligible, with the reason, and no other."""
     harness = QueueHarness(FakeDeclarer(s1=QueueState(0, 1), s3=QueueState(0, 1)), "s1", "s2", "s3")
     for name in harness.tracker.substations:
-        harness.queues.declare(name)
+        harness.queues.declare(name, harness.now)
         harness.tracker.read(name, Reading(0, counts=COUNTS), 1.0)
     await harness.run()
     assert {"s1", "s3"} <= set(harness.hurried)
@@ -170,7 +170,7 @@ async def test_queue_watch_declares_missing_queue_until_it_is_there() -> None:
     """It tries again until the queue is there, and then no longer."""
     declarer = FakeDeclarer()
     harness = QueueHarness(declarer, "s1")
-    harness.queues.declare("s1")
+    harness.queues.declare("s1", harness.now)
     await harness.run()
     assert len(declarer.asked) > 1
     declarer.states["s1"] = QueueState(0, 1)
@@ -201,12 +201,31 @@ async def test_queue_watch_declares_a_queue_again_when_it_is_gone() -> None:
     assert harness.queues.state("s1") == QueueState(0, 0)
 
 
+async def test_queue_watch_gives_consumers_time_to_hear_of_a_deletion() -> None:
+    """RabbitMQ would move them to a queue that is declared at once, and serve none of them."""
+    declarer = FakeDeclarer(s1=QueueState(0, 0), s2=QueueState(0, 0))
+    harness = QueueHarness(declarer, "s1", "s2")
+    await harness.asked_in(2)
+    declarer.declared.clear()
+    declarer.gone.update(("s1", "s2"))
+    harness.queues.declare("s1", harness.now)  # a job was returned; of the other, a look tells
+    counted = await harness.asked_in(queues.AGAIN_SECONDS - 0.25)
+    assert declarer.declared == []
+    assert counted["s1"] == 0
+    assert counted["s2"] == 1, "what is known to be gone is not looked at"
+    harness.queues.declare("s1", harness.now)  # another one was: it is declared no later for that
+    await harness.asked_in(0.25)
+    assert declarer.declared == ["s1"]
+    await harness.asked_in(1)
+    assert declarer.declared == ["s1", "s2"]
+
+
 async def test_queue_watch_binds_a_queue_again_when_a_job_was_returned() -> None:
     """The queue is there, but a message was returned: its binding is missing."""
     declarer = FakeDeclarer(s1=QueueState(0, 0))
     harness = QueueHarness(declarer, "s1")
     await harness.asked_in(2)
-    harness.queues.declare("s1")
+    harness.queues.declare("s1", harness.now)
     await harness.asked_in(2)
     assert declarer.declared == ["s1", "s1"]
 
@@ -268,7 +287,7 @@ async def test_queue_watch_forgets_substation_that_left() -> None:
     """Its queue is watched until it was empty for long, since a job may be requeued there."""
     declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
     harness = QueueHarness(declarer, "s1", "s2", "s3")
-    harness.queues.declare("s3")
+    harness.queues.declare("s3", harness.now)
     await harness.run()
     harness.tracker.keep({"s1": None})
     await harness.run()
@@ -298,7 +317,7 @@ async def test_queue_watch_declares_no_queue_for_name_in_a_snapshot() -> None:
     declarer = FakeDeclarer(s1=QueueState(0, 1), s2=QueueState(3, 0))
     declarer.gone = {f"x{number}" for number in range(600)}
     harness = QueueHarness(declarer, "s1")
-    harness.queues.declare("s1")
+    harness.queues.declare("s1", harness.now)
     harness.tracker.recall({"s2", *declarer.gone})
     await harness.run(3_000)
     assert set(declarer.declared) == {"s1"}
@@ -422,7 +441,7 @@ async def test_queue_watch_goes_on_after_unforeseen_error_of_one_queue() -> None
     harness = QueueHarness(declarer, "a", "b")
     for name in "ab":
         harness.tracker.read(name, Reading(0, counts=COUNTS), harness.now)
-        harness.queues.declare(name)
+        harness.queues.declare(name, harness.now)
     task = asyncio.create_task(harness.watch.run())
     await turns(100)
     assert harness.reason_against("a") == "KeyError: 'some mistake'"
