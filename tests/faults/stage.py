@@ -215,6 +215,10 @@ class Stage:
         self._duplicates += account.duplicates
         return account
 
+    def shown(self, job: str) -> object:
+        """Return what the api says of a job."""
+        return self.system.get("api", f"/charge/{job}")[1]
+
     @property
     def late_duplicates(self) -> int:
         """Return how many vehicles were charged twice since the last account."""

@@ -80,7 +80,7 @@ def test_nothing_is_lost(fault: Fault, stages: Stages, form: Form) -> None:
         raise
     form.rows.append(row)
     account = row.account
-    assert not account.lost, f"lost: {sorted(account.lost)[:5]} …"
+    assert not account.lost, f"lost: {[at_work.shown(job) for job in sorted(account.lost)[:5]]}"
     assert account.balanced
     assert account.ends == {State.COMPLETED: account.accepted}
     assert fault.twice or not account.duplicates, f"{account.duplicates} vehicles charged twice"
