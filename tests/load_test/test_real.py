@@ -19,7 +19,23 @@ from tests.system import System
 pytestmark = pytest.mark.e2e
 # a busy hour: at six connectors, 60 requests a second are far more than they can charge at once
 BUSY = {"CONNECTORS": "2", "CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.3"}
+# A machine that sends requests later than this is so busy otherwise that vehicles leave before
+# their sessions are started, at half an hour a second: then the replay is done again.
+LATE_SECONDS = 0.1
+TRIES = 3
 QUICK = {"CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.2"}
+
+
+def replay(table: Path, *options: str) -> None:
+    """Replay charging sessions as the command does."""
+    run = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "load_test", "replay", str(table), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_load_test_through_api_and_amqp_loses_nothing(vhost: VirtualHost, tmp_path: Path) -> None:
@@ -63,25 +79,19 @@ def test_live_replay_meets_as_many_demands_as_in_virtual_time(
         leaves = at + timedelta(hours=random.uniform(1, 8))
         rows.append(f"{at.isoformat()},{leaves.isoformat()},{random.uniform(3, 30):.1f}\n")
     table.write_text("arrival,departure,delivered_energy (kWh)\n" + "".join(rows))
+    options = ("--virtual", "3x3", "--order", "deadline,fifo", "--json", str(virtual))
+    replay(table, *options)
     environment = {"CHARGE_SPEED": "1800", "CONNECTORS": "3"}
     with System(vhost, tmp_path, environment=environment) as system:
         url = f"http://{HOST}:{system.ports['api']}"
-        for options in (
-            ("--quiet", "--speed", "1800", "--url", url, "--json", str(live)),
-            ("--virtual", "3x3", "--order", "deadline,fifo", "--json", str(virtual)),
-        ):
-            run = subprocess.run(  # noqa: S603
-                [sys.executable, "-m", "load_test", "replay", str(table), *options],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=120,
-            )
-            assert run.returncode == 0, run.stdout + run.stderr
+        for _ in range(TRIES):
+            replay(table, "--quiet", "--speed", "1800", "--url", url, "--json", str(live))
+            if json.loads(live.read_text())["sent_late"]["p95"] < LATE_SECONDS:
+                break
     figures = json.loads(live.read_text())
     _, deadline, fifo = json.loads(virtual.read_text())["rows"]
     assert fifo["demands_met"] < deadline["demands_met"] - 0.1
-    # a network, and a machine that does other things: a late start of 0.1 s is three minutes
+    # a network: a late start of 0.1 s is three minutes
     assert figures["demands_met"] == pytest.approx(deadline["demands_met"], abs=0.08)
     assert figures["energy_delivered"] == pytest.approx(deadline["energy_delivered"], abs=0.05)
     assert figures["demands_met"] <= figures["most_demands_met"]
