@@ -136,7 +136,9 @@ class Core:
         )
         self._overflow = RequeueOverflow(life.wait_queue)
         self._log_events = LogEvents(tracker, index, open_jobs, standby, unsettled)
-        deliveries = self._deliveries = Deliveries(life, tracker, standby, unsettled, metrics)
+        deliveries = self._deliveries = Deliveries(
+            life, tracker, queues, standby=standby, unsettled=unsettled, metrics=metrics
+        )
         reclaimed = self._reclaimed = ReclaimedJobs(
             life, deliveries, self.reclaiming, standby, metrics
         )
@@ -430,7 +432,7 @@ class Core:
         answering = input.connected and at.certain
         self._unsettled.prune(at.now, answering=answering, clear=not self.held)
         self._silent.ask()
-        if self._deliveries.log_due:
+        if self._deliveries.log_due or self._deliveries.awaits_events:
             self._deliveries.read_log()
         if not self.deciding or not at.certain:
             return

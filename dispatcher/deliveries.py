@@ -1,18 +1,20 @@
 """What is done with each delivery: its request is new, or known. Pure.
 
-A redelivered request is held until the event log is read up to its arrival (``dispatcher.held``).
+A redelivered request is held until the event log is read up to its arrival (``dispatcher.held``),
+and has what substations write late: their links may have broken, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dispatcher.commands import Ack, Fail, LogJob, ReadLog, Reject, WriteEvent
 from dispatcher.held import HeldRequests
 from dispatcher.inputs import Begin, LogRead, RequestDelivered, RequestsLost, Stop
 from dispatcher.lifecycle import SENT_AGAIN, Lifecycle
 from dispatcher.metrics import Metrics
+from dispatcher.queues import Queues
 from dispatcher.recognition import Action, Judgement, Recognition, Wait, reclaimed_from
 from dispatcher.standby import Standby
 from dispatcher.unsettled import Unsettled
@@ -23,6 +25,8 @@ from scheduling.load_tracker import LoadTracker
 if TYPE_CHECKING:
     from grid.amqp import Delivery
 
+EVENTS_SECONDS: Final = 10.0  # for the events of substations that are late
+
 
 class Deliveries:
     """Has deliveries recognised, and acts on the result.
@@ -30,6 +34,7 @@ class Deliveries:
     Args:
         life: The jobs in hand.
         tracker: The load tracker.
+        queues: Knows whether substations have jobs of which no event was read.
         standby: Knows whether this dispatcher is active.
         unsettled: The decisions whose requests RabbitMQ may redeliver.
         metrics: The dispatcher's counters.
@@ -39,6 +44,8 @@ class Deliveries:
         self,
         life: Lifecycle,
         tracker: LoadTracker,
+        queues: Queues,
+        *,
         standby: Standby,
         unsettled: Unsettled,
         metrics: Metrics,
@@ -47,6 +54,7 @@ class Deliveries:
         self._index, self._open_jobs = life.index, life.open_jobs
         self._recognition = Recognition(life.index, life.open_jobs, tracker)
         self._tracker = tracker
+        self._queues = queues
         self._standby = standby
         self._unsettled = unsettled
         self._metrics = metrics
@@ -56,6 +64,7 @@ class Deliveries:
         self._terms_read = self._terms_reading = standby.terms
         self._begun = self._stopping = False
         self.log_due = False  # it is to be read
+        self._awaited_since: float | None = None  # events of substations, that are late
 
     @property
     def deciding(self) -> bool:
@@ -66,6 +75,11 @@ class Deliveries:
     def is_current(self) -> bool:
         """Return whether it decides, and the log is read up to its end since it took over."""
         return self.deciding and self._terms_read == self._standby.terms
+
+    @property
+    def awaits_events(self) -> bool:
+        """Return whether the log is to be read again and again: events of substations are late."""
+        return self._awaited_since is not None
 
     @property
     def held(self) -> list[Delivery]:
@@ -93,6 +107,7 @@ class Deliveries:
             # another dispatcher may have sent jobs until now
             self._tracker.invalidate_baseline()
             self._tracker.settle(life.at.now)
+            self._awaited_since = None
             self._read_log_soon()
         if delivery.redelivered:
             self._metrics.redelivered.inc()
@@ -107,19 +122,41 @@ class Deliveries:
             self._read_log_soon()
 
     def on_log_read(self, input: LogRead) -> None:
-        """Judge the requests for which the event log was read."""
+        """Judge the requests for which the event log was read, unless it lacks events."""
         held = self._held[Wait.ALL_EVENTS if input.older else Wait.NEW_EVENTS]
         if not input.older:
             self._terms_read = self._terms_reading
-        self._judge_held(held.release())
-        if held.waits or self._terms_read != self._standby.terms:
+        released = held.release()
+        if released and not input.older and self._lacks_events():
+            for delivery in released:
+                held.hold(delivery)
+        else:
+            self._judge_held(released)
+            if held.waits:
+                self._read_log_soon()
+        if self._terms_read != self._standby.terms:
             self._read_log_soon()
+
+    def _lacks_events(self) -> bool:
+        """Return whether events are late that may tell of redelivered jobs, but not for too long.
+
+        RabbitMQ that is killed may have kept a job, and not its decision. The job is charged as
+        soon as its substation consumes again, which may write that down later.
+        """
+        now = self._life.at.now
+        if not self._queues.awaits_events(now):
+            self._awaited_since = None
+            return False
+        if self._awaited_since is None:
+            self._awaited_since = now
+        return now - self._awaited_since < EVENTS_SECONDS
 
     def on_lost(self, _: RequestsLost) -> None:
         """Forget the requests that wait: RabbitMQ redelivers them, perhaps to another dispatcher.
 
         One whose request did not come yet may be delivered to another as well.
         """
+        self._awaited_since = None
         self._open_jobs.forget_all_undelivered()
         self._life.inherit_in_hand()
         self._life.forget_waiting(lambda job: job.early or (job.is_request and not job.is_ours))

@@ -132,6 +132,21 @@ class Queues:
         is_empty = self.takes_jobs(substation, observed.state, now)
         return Whereabouts.QUEUE_EMPTY if is_empty else Whereabouts.SERVED
 
+    def awaits_events(self, now: float) -> bool:
+        """Return whether living substations have jobs, or will have, of which no event was read.
+
+        A page shows more than the event log, or jobs wait in a queue that nobody consumes now.
+        """
+        for name in self._tracker.substations:
+            known, state = self._readable(name, now), self._states.get(name)
+            if known is None:
+                continue
+            if known.events_due is not None:
+                return True
+            if state is not None and state.ready and not state.consumers:
+                return True
+        return False
+
     def _find_due(self, publishing: Counter[str], now: float) -> Iterable[str]:
         """Return the queues that are to be looked at, the urgent ones first."""
         missing = self._missing

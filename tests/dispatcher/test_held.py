@@ -9,11 +9,16 @@ from contextlib import asynccontextmanager
 import pytest
 
 from dispatcher import shell
+from dispatcher.commands import LookAtQueue
+from dispatcher.deliveries import EVENTS_SECONDS
+from dispatcher.inputs import QueueObserved
 from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER
 from dispatcher.recognition import Recognition
-from grid.amqp import Outcome
-from grid.events import Event, State
+from grid import provenance
+from grid.amqp import Outcome, QueueState
+from grid.events import Counts, Event, State
 from grid.topology import EVENTS, SUBSTATIONS_EXCHANGE
+from scheduling.readings import Reading
 from tests.dispatcher.harness import AT, Harness, always, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
@@ -212,3 +217,78 @@ async def test_core_ignores_header_that_is_no_text(written: object) -> None:
         harness.queue.bring(body("j1"), "j1", headers={RECLAIMED_HEADER: written})
         await turns()
         assert harness.routed() == ["j1"]
+
+
+def begun_unseen(harness: Harness, name: str) -> Counts:
+    """Have a substation's page show a session of which no event was read; return its counters."""
+    counts = Counts(1, 1, 0, 0, 1.0)
+    harness.watch.on_reading(name, Reading(1, counts=counts), harness.now)
+    return counts
+
+
+async def test_core_waits_for_late_events_of_substations_before_it_sends_redelivered_request() -> (
+    None
+):
+    """RabbitMQ was killed: it kept the job, and not its decision; its session began unseen."""
+    harness = Harness(confirming(), "s1", "s2")
+    counts = begun_unseen(harness, "s1")
+    harness.queue.bring(body("j1"), "j1", again=True)
+    harness.queue.bring(body("j2"), "j2")
+    await turns()
+    harness.shell.tick()
+    await turns()
+    assert harness.routed() == ["j2"], "one that is delivered for the first time does not wait"
+    assert harness.in_hand().jobs == {"j1"}
+    charging = Event(State.CHARGING, AT, "j1", "s1", 1, counts=counts)
+    harness.read_events(charging, writer=provenance.substation_writer("s1"))
+    harness.shell.tick()
+    await turns()
+    assert harness.publisher.routed()[1:] == [("j1", "s1")], "it goes where it is charging"
+
+
+async def test_core_waits_for_the_consumer_of_a_queue_with_jobs() -> None:
+    """One of them may be that of the redelivered request: nobody knows until it begins."""
+    harness = Harness(confirming(), "s1", "s2")
+    harness.shell.feed(QueueObserved(LookAtQueue("s1"), QueueState(1, 0)))
+    harness.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    assert harness.routed() == []
+    harness.shell.feed(QueueObserved(LookAtQueue("s1"), QueueState(0, 1)))
+    harness.shell.tick()
+    await turns()
+    assert harness.routed() == ["j1"]
+
+
+@pytest.mark.parametrize("link_broke", [False, True])
+async def test_core_does_not_wait_for_events_that_never_come(link_broke: bool) -> None:  # noqa: FBT001
+    """Not for ever, and anew if the link breaks: what is late then is something else."""
+    harness = Harness(confirming(), "s1", "s2")
+    begun_unseen(harness, "s1")
+    harness.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    harness.now += EVENTS_SECONDS - 0.1
+    harness.shell.tick()
+    if link_broke:
+        harness.queue.break_link()
+        harness.queue.bring(body("j1"), "j1", again=True)
+        await turns()
+    harness.now += 0.2
+    harness.shell.tick()
+    await turns()
+    assert harness.routed() == ([] if link_broke else ["j1"])
+    harness.now += EVENTS_SECONDS
+    harness.shell.tick()
+    await turns()
+    assert harness.routed() == ["j1"]
+
+
+async def test_core_does_not_wait_for_events_of_a_substation_that_is_gone() -> None:
+    """Its page cannot be read, so it counts as dead: its sessions are over."""
+    harness = Harness(confirming(), "s1", "s2")
+    begun_unseen(harness, "s1")
+    harness.fail_page("s1")
+    harness.now += 1e10
+    harness.read("s2")
+    harness.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    assert harness.routed() == ["j1"]
