@@ -56,6 +56,7 @@ from dispatcher.inputs import (
 )
 from dispatcher.job_index import JobIndex
 from dispatcher.jobs import Job, JobsInHand, JobState
+from dispatcher.late_events import LateEvents
 from dispatcher.lifecycle import Lifecycle
 from dispatcher.log_events import LogEvents
 from dispatcher.metrics import Metrics
@@ -137,7 +138,12 @@ class Core:
         self._overflow = RequeueOverflow(life.wait_queue)
         self._log_events = LogEvents(tracker, index, open_jobs, standby, unsettled)
         deliveries = self._deliveries = Deliveries(
-            life, tracker, queues, standby=standby, unsettled=unsettled, metrics=metrics
+            life,
+            tracker,
+            LateEvents(tracker, queues),
+            standby=standby,
+            unsettled=unsettled,
+            metrics=metrics,
         )
         reclaimed = self._reclaimed = ReclaimedJobs(
             life, deliveries, self.reclaiming, standby, metrics
@@ -432,7 +438,7 @@ class Core:
         answering = input.connected and at.certain
         self._unsettled.prune(at.now, answering=answering, clear=not self.held)
         self._silent.ask()
-        if self._deliveries.log_due or self._deliveries.awaits_events:
+        if self._deliveries.log_due or self._deliveries.reads_again:
             self._deliveries.read_log()
         if not self.deciding or not at.certain:
             return

@@ -1,20 +1,21 @@
 """What is done with each delivery: its request is new, or known. Pure.
 
-A redelivered request is held until the event log is read up to its arrival (``dispatcher.held``),
-and has what substations write late: their links may have broken, too.
+A redelivered request is held until the event log is read up to its arrival (``dispatcher.held``)
+and, for a while, until substations whose events may be late have written them
+(``dispatcher.late_events``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from dispatcher.commands import Ack, Fail, LogJob, ReadLog, Reject, WriteEvent
+from dispatcher.commands import Ack, Fail, LogJob, ReadLog, Reject, Warn, WriteEvent
 from dispatcher.held import HeldRequests
 from dispatcher.inputs import Begin, LogRead, RequestDelivered, RequestsLost, Stop
+from dispatcher.late_events import LateEvents
 from dispatcher.lifecycle import SENT_AGAIN, Lifecycle
 from dispatcher.metrics import Metrics
-from dispatcher.queues import Queues
 from dispatcher.recognition import Action, Judgement, Recognition, Wait, reclaimed_from
 from dispatcher.standby import Standby
 from dispatcher.unsettled import Unsettled
@@ -25,8 +26,6 @@ from scheduling.load_tracker import LoadTracker
 if TYPE_CHECKING:
     from grid.amqp import Delivery
 
-EVENTS_SECONDS: Final = 10.0  # for the events of substations that are late
-
 
 class Deliveries:
     """Has deliveries recognised, and acts on the result.
@@ -34,7 +33,7 @@ class Deliveries:
     Args:
         life: The jobs in hand.
         tracker: The load tracker.
-        queues: Knows whether substations have jobs of which no event was read.
+        late_events: Knows which substations may have begun jobs of which no event was read.
         standby: Knows whether this dispatcher is active.
         unsettled: The decisions whose requests RabbitMQ may redeliver.
         metrics: The dispatcher's counters.
@@ -44,7 +43,7 @@ class Deliveries:
         self,
         life: Lifecycle,
         tracker: LoadTracker,
-        queues: Queues,
+        late_events: LateEvents,
         *,
         standby: Standby,
         unsettled: Unsettled,
@@ -54,7 +53,7 @@ class Deliveries:
         self._index, self._open_jobs = life.index, life.open_jobs
         self._recognition = Recognition(life.index, life.open_jobs, tracker)
         self._tracker = tracker
-        self._queues = queues
+        self._late_events = late_events
         self._standby = standby
         self._unsettled = unsettled
         self._metrics = metrics
@@ -64,7 +63,6 @@ class Deliveries:
         self._terms_read = self._terms_reading = standby.terms
         self._begun = self._stopping = False
         self.log_due = False  # it is to be read
-        self._awaited_since: float | None = None  # events of substations, that are late
 
     @property
     def deciding(self) -> bool:
@@ -77,9 +75,9 @@ class Deliveries:
         return self.deciding and self._terms_read == self._standby.terms
 
     @property
-    def awaits_events(self) -> bool:
-        """Return whether the log is to be read again and again: events of substations are late."""
-        return self._awaited_since is not None
+    def reads_again(self) -> bool:
+        """Return whether each tick has the log read again: events of substations may be late."""
+        return bool(self._late_events.awaited)
 
     @property
     def held(self) -> list[Delivery]:
@@ -107,7 +105,7 @@ class Deliveries:
             # another dispatcher may have sent jobs until now
             self._tracker.invalidate_baseline()
             self._tracker.settle(life.at.now)
-            self._awaited_since = None
+            self._late_events.begin(life.at.now)
             self._read_log_soon()
         if delivery.redelivered:
             self._metrics.redelivered.inc()
@@ -127,7 +125,7 @@ class Deliveries:
         if not input.older:
             self._terms_read = self._terms_reading
         released = held.release()
-        if released and not input.older and self._lacks_events():
+        if released and self._events_are_late():
             for delivery in released:
                 held.hold(delivery)
         else:
@@ -137,26 +135,24 @@ class Deliveries:
         if self._terms_read != self._standby.terms:
             self._read_log_soon()
 
-    def _lacks_events(self) -> bool:
-        """Return whether events are late that may tell of redelivered jobs, but not for too long.
-
-        RabbitMQ that is killed may have kept a job, and not its decision. The job is charged as
-        soon as its substation consumes again, which may write that down later.
-        """
+    def _events_are_late(self) -> bool:
+        """Return whether substations may yet tell of redelivered jobs; warn if they never did."""
         now = self._life.at.now
-        if not self._queues.awaits_events(now):
-            self._awaited_since = None
+        if not self._late_events.update(now):
             return False
-        if self._awaited_since is None:
-            self._awaited_since = now
-        return now - self._awaited_since < EVENTS_SECONDS
+        overdue = self._late_events.pop_overdue(now)
+        if overdue:
+            names = ", ".join(sorted(overdue))
+            text = f"redelivered requests are sent, though events of {names} may be missing"
+            self._life.do(Warn(text))
+        return not overdue
 
     def on_lost(self, _: RequestsLost) -> None:
         """Forget the requests that wait: RabbitMQ redelivers them, perhaps to another dispatcher.
 
         One whose request did not come yet may be delivered to another as well.
         """
-        self._awaited_since = None
+        self._late_events.begin(self._life.at.now)
         self._open_jobs.forget_all_undelivered()
         self._life.inherit_in_hand()
         self._life.forget_waiting(lambda job: job.early or (job.is_request and not job.is_ours))

@@ -1,8 +1,8 @@
 """Requests that wait until the event log is read up to them. Pure.
 
 Another dispatcher may have sent a redelivered request just before its link broke. The event log
-shows that once it is read up to the arrival of the request. The requests wait without a timeout:
-if they were sent earlier, a vehicle might be charged twice.
+shows that once it is read up to the arrival of the request. The requests wait for that without a
+timeout: if they were sent earlier, a vehicle might be charged twice.
 """
 
 from __future__ import annotations

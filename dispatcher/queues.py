@@ -55,8 +55,12 @@ class Queues:
 
     def declare(self, substation: str, now: float) -> None:
         """Record that a substation's queue or its binding is missing: it is to be declared."""
-        pause = AGAIN_SECONDS if substation in self._declared else 0.0
-        self._missing.setdefault(substation, now + pause)
+        if substation not in self._declared:
+            self._missing.setdefault(substation, now)
+            return
+        self._missing.setdefault(substation, now + AGAIN_SECONDS)
+        self._states.pop(substation, None)
+        self._tracker.queued(substation, 0, consumers=0)  # so that no job is sent there meanwhile
 
     def state(self, substation: str) -> QueueState | None:
         """Return the state of a substation's queue, as last seen; None if unknown."""
@@ -132,20 +136,14 @@ class Queues:
         is_empty = self.takes_jobs(substation, observed.state, now)
         return Whereabouts.QUEUE_EMPTY if is_empty else Whereabouts.SERVED
 
-    def awaits_events(self, now: float) -> bool:
-        """Return whether living substations have jobs, or will have, of which no event was read.
+    def was_looked_at(self, substation: str) -> bool:
+        """Return whether a substation's queue was ever looked at, while it was there."""
+        return substation in self._looked_at
 
-        A page shows more than the event log, or jobs wait in a queue that nobody consumes now.
-        """
-        for name in self._tracker.substations:
-            known, state = self._readable(name, now), self._states.get(name)
-            if known is None:
-                continue
-            if known.events_due is not None:
-                return True
-            if state is not None and state.ready and not state.consumers:
-                return True
-        return False
+    def is_consumed(self, substation: str, since: float) -> bool:
+        """Return whether a look since a time has found a consumer of a substation's queue."""
+        state = self._states.get(substation)
+        return state is not None and state.consumers > 0 and self._looked_at[substation] >= since
 
     def _find_due(self, publishing: Counter[str], now: float) -> Iterable[str]:
         """Return the queues that are to be looked at, the urgent ones first."""

@@ -31,7 +31,7 @@ def apply_page(state: SubstationState, reading: Reading, asked_at: float) -> Non
     if new_run and known is not None:
         state.health.record_failure(asked_at)
     if counts is None:
-        state.counts, state.synced = None, True
+        state.counts, state.synced, state.events_due = None, True, None
     else:
         _count(state, counts)
         _note_due(state, counts, asked_at, afresh=new_run)

@@ -169,6 +169,12 @@ class SubstationState:
         in_flight_kw = self.in_flight_kw.total + max(0.0, unknown) * DEFAULT_POWER_KW
         return self.background_kw + self._charging_kw() + in_flight_kw
 
+    @property
+    def asked_at(self) -> float:
+        """Return when the load gauge was asked for; minus infinity if it never was."""
+        found = self.gauges.get(readings.LOAD)
+        return -inf if found is None else found.asked_at
+
     def age(self, now: float) -> float | None:
         """How long ago the load gauge was asked for, in seconds; None if it never was."""
         found = self.gauges.get(readings.LOAD)

@@ -167,7 +167,7 @@ def _compare(given: argparse.Namespace, recording: Recording) -> int:
         raise ConfigurationError("there is no job that has ended: nothing can be replayed")
     were = _sites(recording.substations, found.jobs, given.connectors_were)
     ideal = World(were, NONE, given.period, not given.nobody_ahead, given.charge_speed)
-    world = replace(ideal, latencies=measured(found.jobs, ideal.places))
+    world = replace(ideal, latencies=measured(recording.jobs, ideal.places))
 
     def draws(name: str, policy: str, in_world: World) -> list[Column]:
         made = []

@@ -7,12 +7,13 @@ every wait.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
+from math import inf
 from statistics import median
 from typing import Final, NamedTuple
 
 from load_test.records import Job
-from load_test.steps import present
 
 
 class Latencies(NamedTuple):
@@ -30,23 +31,31 @@ def measured(jobs: Sequence[Job], places: int) -> Latencies:
     """Return what the jobs show, of so many sessions that are allowed at once; 0 where nothing.
 
     The first two are of jobs that found a free connector and nobody before them, and of these the
-    quick ones: others may have found no power, or may have been dispatched ahead. A connector alone
-    may be free for a moment between two sessions, with many waiting for it. The last is of jobs
-    that found none, and were sent when the session of another had ended.
+    quick ones: others may have found no power, or may have been dispatched ahead. A free connector
+    is not enough: it may be free for a moment between two sessions while many wait for it. The last
+    is of jobs that found none, and were sent when the session of another had ended.
     """
-    known = ((each.queued, each.ended) for each in jobs)
-    in_progress = present((a, b) for a, b in known if a is not None and b is not None)
     ends = sorted(each.ended for each in jobs if each.session_seconds is not None and each.ended)
     request, dispatch, event = [], [], []
-    for job in jobs:
+    for job, before in _with_those_before(jobs):
         if job.queued is None or job.assigned is None or job.charging is None:
             continue
-        if in_progress.at(job.queued) <= places:  # this job is one of them
+        if before < places:
             request.append(max(0.0, job.assigned - job.queued))
             dispatch.append(max(0.0, job.charging - job.assigned))
         elif place := bisect_right(ends, job.assigned):
             event.append(max(0.0, job.assigned - ends[place - 1]))
     return Latencies(_quick(request), _quick(dispatch), median(event) if event else 0.0)
+
+
+def _with_those_before(jobs: Sequence[Job]) -> Iterator[tuple[Job, int]]:
+    """Yield the jobs as they came, each with how many were in progress before it."""
+    ends: list[float] = []  # of those in progress, the first at the front
+    for job in sorted(jobs, key=lambda job: job.queued or -inf):
+        while ends and ends[0] <= (job.queued or -inf):
+            heappop(ends)
+        yield job, len(ends)
+        heappush(ends, inf if job.ended is None else job.ended)
 
 
 def _quick(seconds: Sequence[float]) -> float:

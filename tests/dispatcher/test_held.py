@@ -10,9 +10,9 @@ import pytest
 
 from dispatcher import shell
 from dispatcher.commands import LookAtQueue
-from dispatcher.deliveries import EVENTS_SECONDS
 from dispatcher.inputs import QueueObserved
 from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER
+from dispatcher.late_events import EVENTS_SECONDS
 from dispatcher.recognition import Recognition
 from grid import provenance
 from grid.amqp import Outcome, QueueState
@@ -246,11 +246,36 @@ async def test_core_waits_for_late_events_of_substations_before_it_sends_redeliv
     assert harness.publisher.routed()[1:] == [("j1", "s1")], "it goes where it is charging"
 
 
-async def test_core_waits_for_the_consumer_of_a_queue_with_jobs() -> None:
-    """One of them may be that of the redelivered request: nobody knows until it begins."""
+@pytest.mark.parametrize("ready", [0, 1], ids=["reported as empty", "with a job"])
+async def test_core_waits_for_the_consumer_of_a_queue_and_for_a_later_page(ready: int) -> None:
+    """A job there may be that of the redelivered request: nobody knows until it begins.
+
+    RabbitMQ reports a queue that has no leader yet as empty.
+    """
     harness = Harness(confirming(), "s1", "s2")
-    harness.shell.feed(QueueObserved(LookAtQueue("s1"), QueueState(1, 0)))
+    harness.shell.feed(QueueObserved(LookAtQueue("s1"), QueueState(ready, 0)))
     harness.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    assert harness.routed() == []
+    harness.now += 0.1
+    harness.shell.feed(QueueObserved(LookAtQueue("s1"), QueueState(0, 1)))
+    harness.shell.tick()
+    await turns()
+    assert harness.routed() == [], "its page is older than its consumer"
+    harness.read("s1")
+    harness.shell.tick()
+    await turns()
+    assert harness.routed() == ["j1"]
+
+
+async def test_core_asks_for_consumers_anew_after_a_link_broke() -> None:
+    """What was seen before says nothing of a RabbitMQ that has started since."""
+    harness = Harness(confirming(), "s1", "s2")
+    harness.shell.feed(QueueObserved(LookAtQueue("s1"), QueueState(0, 1)))
+    harness.now += 1
+    harness.queue.break_link()
+    harness.queue.bring(body("j1"), "j1", again=True)
+    harness.read("s1")
     await turns()
     assert harness.routed() == []
     harness.shell.feed(QueueObserved(LookAtQueue("s1"), QueueState(0, 1)))
@@ -259,8 +284,47 @@ async def test_core_waits_for_the_consumer_of_a_queue_with_jobs() -> None:
     assert harness.routed() == ["j1"]
 
 
+async def test_core_waits_for_late_events_though_a_page_fails() -> None:
+    """A single page that cannot be read does not make a substation dead."""
+    harness = Harness(confirming(), "s1", "s2")
+    begun_unseen(harness, "s1")
+    harness.fail_page("s1")
+    harness.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    assert harness.routed() == []
+
+
+async def test_core_waits_for_late_events_before_it_sends_a_copy() -> None:
+    """A dispatcher publishes requests again in everyday service."""
+    harness = Harness(confirming(), "s1", "s2")
+    begun_unseen(harness, "s1")
+    harness.queue.bring(body("j1"), "j1", headers={COPY_HEADER: True}, again=True)
+    await turns()
+    assert harness.routed() == []
+    harness.read("s1", 1)
+    harness.shell.tick()
+    await turns()
+    assert harness.routed() == ["j1"]
+
+
+async def test_core_waits_once_for_the_events_of_each_substation() -> None:
+    """With many substations there is always one whose last event is under way."""
+    harness = Harness(confirming(), "s1", "s2")
+    begun_unseen(harness, "s1")
+    harness.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    begun_unseen(harness, "s2")
+    harness.read("s1", 1)
+    harness.shell.tick()
+    await turns()
+    assert harness.routed() == ["j1"]
+
+
 @pytest.mark.parametrize("link_broke", [False, True])
-async def test_core_does_not_wait_for_events_that_never_come(link_broke: bool) -> None:  # noqa: FBT001
+async def test_core_does_not_wait_for_events_that_never_come(
+    link_broke: bool,  # noqa: FBT001
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Not for ever, and anew if the link breaks: what is late then is something else."""
     harness = Harness(confirming(), "s1", "s2")
     begun_unseen(harness, "s1")
@@ -280,6 +344,7 @@ async def test_core_does_not_wait_for_events_that_never_come(link_broke: bool) -
     harness.shell.tick()
     await turns()
     assert harness.routed() == ["j1"]
+    assert caplog.text.count("though events of s1 may be missing") == 1
 
 
 async def test_core_does_not_wait_for_events_of_a_substation_that_is_gone() -> None:

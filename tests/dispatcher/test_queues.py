@@ -213,6 +213,9 @@ async def test_queue_watch_gives_consumers_time_to_hear_of_a_deletion() -> None:
     assert declarer.declared == []
     assert counted["s1"] == 0
     assert counted["s2"] == 1, "what is known to be gone is not looked at"
+    for name in ("s1", "s2"):
+        harness.tracker.read(name, Reading(0, counts=COUNTS), harness.now)
+        assert harness.reason_against(name) == NO_CONSUMER, "no job is sent there meanwhile"
     harness.queues.declare("s1", harness.now)  # another one was: it is declared no later for that
     await harness.asked_in(0.25)
     assert declarer.declared == ["s1"]

@@ -91,6 +91,26 @@ def test_latency_of_a_request_is_not_measured_from_jobs_that_waited_behind_other
     assert agreement(did, [gone(jobs, world_of(jobs))]).within(0.02)
 
 
+def test_latencies_of_jobs_that_come_at_once_are_of_those_that_found_a_connector() -> None:
+    """A batch has one time: as many as there are connectors are the first, and waited for none."""
+    jobs = recorded(alike(400, 0.5, seed=1))
+    late = max(job.ended or 0.0 for job in jobs) + 100.0
+    places = World(SITES, NONE).places
+    batch = [
+        replace(
+            jobs[0],
+            id=f"b{n}",
+            queued=late,
+            assigned=late + 0.5,
+            charging=late + 0.6,
+            ended=late + 9,
+        )
+        for n in range(places)
+    ]
+    found = measured(batch, places)
+    assert found == pytest.approx((0.5, 0.1, 0.0), abs=1e-4)
+
+
 def test_replay_keeps_each_jobs_arrival_session_and_requirements() -> None:
     """Only when and where it charges may differ; a job stays where it is eligible.
 
