@@ -76,8 +76,8 @@ class Deliveries:
 
     @property
     def reads_again(self) -> bool:
-        """Return whether each tick has the log read again: events of substations may be late."""
-        return bool(self._late_events.awaited)
+        """Return whether each tick has the log read again: requests wait for late events."""
+        return any(held.waits for held in self._held.values())
 
     @property
     def held(self) -> list[Delivery]:

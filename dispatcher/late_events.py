@@ -33,18 +33,14 @@ class LateEvents:
         self._tracker = tracker
         self._queues = queues
         self._begun_at = -inf
-        # by name: since when its queue has a consumer, inf if it has none; None if not asked yet
+        # by name: when its queue was seen with a consumer, inf if it was not; None if not asked yet
         self._late: dict[str, float] | None = None
         self._until = inf
-
-    @property
-    def awaited(self) -> Collection[str]:
-        """Return the substations that were not up to date when that was asked last."""
-        return self._late or ()
 
     def begin(self, now: float) -> None:
         """Record that a link has broken, of this dispatcher or of another one."""
         self._begun_at, self._late = now, None
+        self._queues.hurry(now)
 
     def update(self, now: float) -> Collection[str]:
         """Ask for whom redelivered requests are to wait; return the names, none after a while."""
@@ -63,14 +59,14 @@ class LateEvents:
         overdue, self._late = self._late, {}
         return overdue
 
-    def _is_up_to_date(self, name: str, consumed_since: dict[str, float], now: float) -> bool:
+    def _is_up_to_date(self, name: str, consumed_at: dict[str, float], now: float) -> bool:
         state = self._tracker.substations.get(name)
         if state is None or self._tracker.is_lost(state, now):
             return True
         if state.events_due is not None:
             return False
         if not self._queues.was_looked_at(name):
-            return True  # nothing was sent there
-        if consumed_since[name] == inf and self._queues.is_consumed(name, self._begun_at):
-            consumed_since[name] = now
-        return state.asked_at >= consumed_since[name]
+            return True  # a page alone tells
+        if consumed_at[name] == inf:
+            consumed_at[name] = self._queues.consumed_at(name, self._begun_at)
+        return state.asked_at >= consumed_at[name]

@@ -52,6 +52,7 @@ class Queues:
         self._empty_since: dict[str, float] = {}  # of those that left
         self._due: deque[str] = deque()  # found by the last pass, and not looked at since
         self._passed_at = -inf
+        self._outdated_before = -inf
 
     def declare(self, substation: str, now: float) -> None:
         """Record that a substation's queue or its binding is missing: it is to be declared."""
@@ -100,7 +101,8 @@ class Queues:
         if look.declare:
             self._declared.add(name)
             self._missing.pop(name, None)
-        self._tracker.queued(name, state.ready, state.consumers)
+        # if it is to be declared, its binding is missing: no job gets there
+        self._tracker.queued(name, state.ready, 0 if name in self._missing else state.consumers)
         self._see_off(name, state, now, holding=holding)
         # the page completes the baseline that the depth began
         return [ScrapeNow(name)] if look.depth else []
@@ -137,13 +139,17 @@ class Queues:
         return Whereabouts.QUEUE_EMPTY if is_empty else Whereabouts.SERVED
 
     def was_looked_at(self, substation: str) -> bool:
-        """Return whether a substation's queue was ever looked at, while it was there."""
+        """Return whether a substation's queue was ever looked at, whatever was seen."""
         return substation in self._looked_at
 
-    def is_consumed(self, substation: str, since: float) -> bool:
-        """Return whether a look since a time has found a consumer of a substation's queue."""
-        state = self._states.get(substation)
-        return state is not None and state.consumers > 0 and self._looked_at[substation] >= since
+    def consumed_at(self, substation: str, since: float) -> float:
+        """Return when the last look, if it was since then, found a consumer; else infinity."""
+        state, at = self._states.get(substation), self._looked_at.get(substation, -inf)
+        return at if state is not None and state.consumers and at >= since else inf
+
+    def hurry(self, now: float) -> None:
+        """Have all queues looked at soon: what was seen before ``now`` may be outdated."""
+        self._outdated_before = now
 
     def _find_due(self, publishing: Counter[str], now: float) -> Iterable[str]:
         """Return the queues that are to be looked at, the urgent ones first."""
@@ -183,6 +189,8 @@ class Queues:
         if state is None:
             return POLL_SECONDS if name in self._states else GONE_SECONDS
         if not state.consumers or state.counts is None or self._readable(name, now) is None:
+            return POLL_SECONDS
+        if self._looked_at.get(name, -inf) < self._outdated_before:
             return POLL_SECONDS
         return max(POLL_SECONDS, len(self._tracker.substations) / MAX_LOOKS)
 

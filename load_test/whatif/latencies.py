@@ -49,13 +49,17 @@ def measured(jobs: Sequence[Job], places: int) -> Latencies:
 
 
 def _with_those_before(jobs: Sequence[Job]) -> Iterator[tuple[Job, int]]:
-    """Yield the jobs as they came, each with how many were in progress before it."""
+    """Yield the jobs as they came, each with how many were in progress before it.
+
+    Those that have not ended do not count: they may be lost.
+    """
     ends: list[float] = []  # of those in progress, the first at the front
     for job in sorted(jobs, key=lambda job: job.queued or -inf):
         while ends and ends[0] <= (job.queued or -inf):
             heappop(ends)
         yield job, len(ends)
-        heappush(ends, inf if job.ended is None else job.ended)
+        if job.ended is not None:
+            heappush(ends, job.ended)
 
 
 def _quick(seconds: Sequence[float]) -> float:

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from dispatcher import shell
-from dispatcher.commands import LookAtQueue
-from dispatcher.inputs import QueueObserved
+from dispatcher.commands import LookAtQueue, ReadLog
+from dispatcher.inputs import LogRead, QueueObserved, Tick
 from dispatcher.jobs import COPY_HEADER, RECLAIMED_HEADER
 from dispatcher.late_events import EVENTS_SECONDS
 from dispatcher.recognition import Recognition
@@ -305,6 +305,25 @@ async def test_core_waits_for_late_events_before_it_sends_a_copy() -> None:
     harness.shell.tick()
     await turns()
     assert harness.routed() == ["j1"]
+
+
+async def test_core_reads_the_log_again_for_requests_that_waited_for_late_events() -> None:
+    """Even if the substation wrote them between two readings, and a copy was judged by then."""
+    harness = Harness(confirming(), "s1", "s2", reads_log=True)
+    begun_unseen(harness, "s1")
+    harness.queue.bring(body("j1"), "j1", again=True)
+    harness.queue.bring(body("j2"), "j2", headers={COPY_HEADER: True})
+    await turns()
+    harness.shell.feed(LogRead(older=False))
+    harness.read("s1", 1)
+    harness.shell.feed(LogRead(older=True))
+    await turns()
+    assert harness.routed() == ["j2"]
+    asked = harness.shell.feed(Tick(connected=True))
+    assert ReadLog(older=False, requests=1) in asked
+    harness.shell.feed(LogRead(older=False))
+    await turns()
+    assert harness.routed() == ["j2", "j1"]
 
 
 async def test_core_waits_once_for_the_events_of_each_substation() -> None:

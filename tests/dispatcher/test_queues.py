@@ -233,6 +233,33 @@ async def test_queue_watch_binds_a_queue_again_when_a_job_was_returned() -> None
     assert declarer.declared == ["s1", "s1"]
 
 
+async def test_look_at_a_queue_whose_binding_is_missing_does_not_make_it_eligible() -> None:
+    """Jobs would be sent there, and returned, until it is bound again."""
+    harness = QueueHarness(FakeDeclarer(s1=QueueState(0, 1)), "s1")
+    await harness.asked_in(2)
+    harness.anchor("s1")
+    assert harness.reason_against("s1") is None
+    harness.queues.declare("s1", harness.now)
+    await harness.watch.state("s1")
+    assert harness.reason_against("s1") == NO_CONSUMER
+    await harness.asked_in(queues.AGAIN_SECONDS)
+    assert harness.reason_against("s1") is None
+
+
+async def test_queue_watch_looks_soon_at_every_queue_after_a_link_broke() -> None:
+    """With many, each is looked at but once in a while."""
+    names = [f"s{number}" for number in range(200)]
+    harness = QueueHarness(FakeDeclarer(**dict.fromkeys(names, QueueState(0, 1))), *names)
+    for name in names:
+        harness.anchor(name)
+    await harness.asked_in(2, step=0.5)
+    for name in names:
+        harness.anchor(name)
+    harness.now += 0.6
+    harness.queues.hurry(harness.now)
+    assert len(await harness.asked_in(0.5, step=0.5)) == 200
+
+
 async def test_queue_watch_adds_queue_depth_to_page_with_only_a_load() -> None:
     """The jobs in the queue count as its load; without a consumer nothing is sent there."""
     declarer = FakeDeclarer(s1=QueueState(4, 1))
