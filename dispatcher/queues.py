@@ -101,8 +101,7 @@ class Queues:
         if look.declare:
             self._declared.add(name)
             self._missing.pop(name, None)
-        # if it is to be declared, its binding is missing: no job gets there
-        self._tracker.queued(name, state.ready, 0 if name in self._missing else state.consumers)
+        self._tracker.queued(name, state.ready, state.consumers)
         self._see_off(name, state, now, holding=holding)
         # the page completes the baseline that the depth began
         return [ScrapeNow(name)] if look.depth else []

@@ -317,7 +317,10 @@ async def _finish(simulation: Simulation) -> None:
     await _step(simulation, "renew")
     await _step(simulation, "not fed")  # sessions that were left to their substation go back
     while (
-        simulation.harness.publisher.waiting or simulation.harness.core.waiting or simulation.back
+        simulation.harness.publisher.waiting
+        or simulation.harness.core.waiting
+        or simulation.harness.core.held
+        or simulation.back
     ):
         for step in ("confirm", "record", "park", "back", "copy", "read", "second"):
             await _step(simulation, step)

@@ -233,19 +233,6 @@ async def test_queue_watch_binds_a_queue_again_when_a_job_was_returned() -> None
     assert declarer.declared == ["s1", "s1"]
 
 
-async def test_look_at_a_queue_whose_binding_is_missing_does_not_make_it_eligible() -> None:
-    """Jobs would be sent there, and returned, until it is bound again."""
-    harness = QueueHarness(FakeDeclarer(s1=QueueState(0, 1)), "s1")
-    await harness.asked_in(2)
-    harness.anchor("s1")
-    assert harness.reason_against("s1") is None
-    harness.queues.declare("s1", harness.now)
-    await harness.watch.state("s1")
-    assert harness.reason_against("s1") == NO_CONSUMER
-    await harness.asked_in(queues.AGAIN_SECONDS)
-    assert harness.reason_against("s1") is None
-
-
 async def test_queue_watch_looks_soon_at_every_queue_after_a_link_broke() -> None:
     """With many, each is looked at but once in a while."""
     names = [f"s{number}" for number in range(200)]
