@@ -438,8 +438,7 @@ class Core:
         answering = input.connected and at.certain
         self._unsettled.prune(at.now, answering=answering, clear=not self.held)
         self._silent.ask()
-        if self._deliveries.log_due or self._deliveries.reads_again:
-            self._deliveries.read_log()
+        self._deliveries.read_log()
         if not self.deciding or not at.certain:
             return
         self.life.park_impossible()

@@ -75,11 +75,6 @@ class Deliveries:
         return self.deciding and self._terms_read == self._standby.terms
 
     @property
-    def reads_again(self) -> bool:
-        """Return whether each tick has the log read again: requests wait for late events."""
-        return any(held.waits for held in self._held.values())
-
-    @property
     def held(self) -> list[Delivery]:
         """Return the requests that wait for the event log, and whose link is still up."""
         return [each for held in (self._before_begin, *self._held.values()) for each in held.live]
@@ -163,7 +158,10 @@ class Deliveries:
         self._life.route_soon()
 
     def read_log(self) -> None:
-        """Have the log read for the requests that are held, or since this dispatcher took over."""
+        """Have the log read for the requests that are held, or since this dispatcher took over.
+
+        Each tick does so again: some wait for events that substations write late.
+        """
         self.log_due = False
         for needs, held in self._held.items():
             older = needs is Wait.ALL_EVENTS

@@ -32,18 +32,17 @@ class LateEvents:
     def __init__(self, tracker: LoadTracker, queues: Queues) -> None:
         self._tracker = tracker
         self._queues = queues
-        self._begun_at = -inf
         # by name: when its queue was seen with a consumer, inf if it was not; None if not asked yet
         self._late: dict[str, float] | None = None
         self._until = inf
 
     def begin(self, now: float) -> None:
         """Record that a link has broken, of this dispatcher or of another one."""
-        self._begun_at, self._late = now, None
+        self._late = None
         self._queues.hurry(now)
 
     def update(self, now: float) -> Collection[str]:
-        """Ask for whom redelivered requests are to wait; return the names, none after a while."""
+        """Return the substations for which redelivered requests are to wait still."""
         if self._late is None:
             self._late = dict.fromkeys(self._tracker.substations, inf)
             self._until = now + EVENTS_SECONDS
@@ -68,5 +67,5 @@ class LateEvents:
         if not self._queues.was_looked_at(name):
             return True  # a page alone tells
         if consumed_at[name] == inf:
-            consumed_at[name] = self._queues.consumed_at(name, self._begun_at)
+            consumed_at[name] = self._queues.consumed_at(name)
         return state.asked_at >= consumed_at[name]

@@ -141,10 +141,12 @@ class Queues:
         """Return whether a substation's queue was ever looked at, whatever was seen."""
         return substation in self._looked_at
 
-    def consumed_at(self, substation: str, since: float) -> float:
-        """Return when the last look, if it was since then, found a consumer; else infinity."""
-        state, at = self._states.get(substation), self._looked_at.get(substation, -inf)
-        return at if state is not None and state.consumers and at >= since else inf
+    def consumed_at(self, substation: str) -> float:
+        """Return when the last look found a consumer; infinity if it did not, or is outdated."""
+        state = self._states.get(substation)
+        if state is None or not state.consumers or self._is_outdated(substation):
+            return inf
+        return self._looked_at[substation]
 
     def hurry(self, now: float) -> None:
         """Have all queues looked at soon: what was seen before ``now`` may be outdated."""
@@ -152,15 +154,16 @@ class Queues:
 
     def _find_due(self, publishing: Counter[str], now: float) -> Iterable[str]:
         """Return the queues that are to be looked at, the urgent ones first."""
-        missing = self._missing
         unsynced = (name for name in self._tracker.unsynced() if not publishing[name])
-        to_declare = [name for name, at in missing.items() if at <= now]
-        urgent = dict.fromkeys([*to_declare, *(each for each in unsynced if each not in missing)])
+        urgent = dict.fromkeys([*self._missing, *unsynced])
+        paused = {name for name, at in self._missing.items() if at > now}
         for name in urgent:
+            if name in paused:
+                continue
             pause = PAUSE_SECONDS if name in self._problems else INTERVAL_SECONDS
             if now - self._looked_at.get(name, -inf) >= pause:
                 yield name
-        for name in self._known() - urgent.keys() - missing.keys():
+        for name in self._known() - urgent.keys():
             if now - self._looked_at.get(name, -inf) >= self._pause(name, now):
                 yield name
 
@@ -189,9 +192,13 @@ class Queues:
             return POLL_SECONDS if name in self._states else GONE_SECONDS
         if not state.consumers or state.counts is None or self._readable(name, now) is None:
             return POLL_SECONDS
-        if self._looked_at.get(name, -inf) < self._outdated_before:
+        if self._is_outdated(name):
             return POLL_SECONDS
         return max(POLL_SECONDS, len(self._tracker.substations) / MAX_LOOKS)
+
+    def _is_outdated(self, name: str) -> bool:
+        """Return whether a queue was not looked at since a link broke."""
+        return self._looked_at.get(name, -inf) < self._outdated_before
 
     def _readable(self, name: str, now: float) -> SubstationState | None:
         """Return the state of a substation whose page can be read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from grid.events import Counts
-from scheduling.readings import LOAD, Reading
+from scheduling.readings import Reading
 from scheduling.substation_state import (
     Gauge,
     SubstationState,
@@ -26,7 +26,7 @@ def apply_page(state: SubstationState, reading: Reading, asked_at: float) -> Non
     _take_gauges(state, reading, asked_at, afresh=new_run)
     state.problem = state.refusal = state.failing_since = None
     state.session_seconds = reading.session_seconds or state.session_seconds
-    shown_at = state.gauges[LOAD].asked_at  # earlier where the page has a timestamp for it
+    shown_at = state.asked_at  # earlier where the page has a timestamp for it
     state.sent_at = [sent for sent in state.sent_at if sent >= shown_at]
     if new_run and known is not None:
         state.health.record_failure(asked_at)

@@ -176,9 +176,8 @@ class SubstationState:
         return -inf if found is None else found.asked_at
 
     def age(self, now: float) -> float | None:
-        """How long ago the load gauge was asked for, in seconds; None if it never was."""
-        found = self.gauges.get(readings.LOAD)
-        return None if found is None else now - found.asked_at
+        """Return how long ago the load gauge was asked for, in seconds; None if it never was."""
+        return None if self.asked_at == -inf else now - self.asked_at
 
     def events_stale(self, now: float) -> bool:
         """Return whether no events come of what happens there: then only its pages tell."""
