@@ -26,16 +26,18 @@ TRIES = 3
 QUICK = {"CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.2"}
 
 
-def replay(table: Path, *options: str) -> None:
-    """Replay charging sessions as the command does."""
+def load_test(*options: str, seconds: float, **environment: str) -> str:
+    """Run the command with more variables; return what it prints if it succeeds in time."""
     run = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "load_test", "replay", str(table), *options],
+        [sys.executable, "-m", "load_test", *options],
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=seconds,
     )
     assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
 
 
 def test_load_test_through_api_and_amqp_loses_nothing(vhost: VirtualHost, tmp_path: Path) -> None:
@@ -45,23 +47,16 @@ def test_load_test_through_api_and_amqp_loses_nothing(vhost: VirtualHost, tmp_pa
             file = tmp_path / f"{via}.json"
             url = f"http://{HOST}:{system.ports['api']}"
             options = ("--via", via, "--url", url, "--json", str(file))
-            run = subprocess.run(  # noqa: S603
-                [sys.executable, "-m", "load_test", "-n", "40", "--rate", "40", *options],
-                env={**os.environ, "AMQP_URL": vhost.url("load_test")},
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=60,
-            )
-            assert run.returncode == 0, run.stdout + run.stderr
-            assert run.stdout.count("[i] Substation Loads → [S1: ") == 40
-            assert run.stdout.count("[i] Routed to: substation") == 40
+            amqp_url = vhost.url("load_test")
+            printed = load_test("-n", "40", "--rate", "40", *options, seconds=60, AMQP_URL=amqp_url)
+            assert printed.count("[i] Substation Loads → [S1: ") == 40
+            assert printed.count("[i] Routed to: substation") == 40
             figures = json.loads(file.read_text())
             assert (figures["completed"], figures["lost"], figures["duplicates"]) == (40, 0, 0)
             assert set(figures["share_per_substation"]) == set(system.substations)
             assert 0 < figures["mean_wait"] < 1
             assert figures["ideal_wait"] == 0  # there is a connector for everyone
-            assert "wait above the ideal   " in run.stdout
+            assert "wait above the ideal   " in printed
             assert (
                 figures["share_least_loaded"] >= 0.8
             )  # a completion takes its time to be heard of
@@ -80,12 +75,15 @@ def test_live_replay_meets_as_many_demands_as_in_virtual_time(
         rows.append(f"{at.isoformat()},{leaves.isoformat()},{random.uniform(3, 30):.1f}\n")
     table.write_text("arrival,departure,delivered_energy (kWh)\n" + "".join(rows))
     options = ("--virtual", "3x3", "--order", "deadline,fifo", "--json", str(virtual))
-    replay(table, *options)
+    load_test("replay", str(table), *options, seconds=120)
     environment = {"CHARGE_SPEED": "1800", "CONNECTORS": "3"}
     with System(vhost, tmp_path, environment=environment) as system:
         url = f"http://{HOST}:{system.ports['api']}"
+        at_speed = ("--quiet", "--speed", "1800")
         for _ in range(TRIES):
-            replay(table, "--quiet", "--speed", "1800", "--url", url, "--json", str(live))
+            load_test(
+                "replay", str(table), *at_speed, "--url", url, "--json", str(live), seconds=120
+            )
             if json.loads(live.read_text())["sent_late"]["p95"] < LATE_SECONDS:
                 break
     figures = json.loads(live.read_text())
@@ -110,14 +108,7 @@ def test_whatif_agrees_with_the_run_that_it_replays(vhost: VirtualHost, tmp_path
             ("whatif", str(report / "run.json"), "--check", "15"),
         )
         for options in commands:
-            run = subprocess.run(  # noqa: S603
-                [sys.executable, "-m", "load_test", *options],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=90,
-            )
-            assert run.returncode == 0, run.stdout + run.stderr
-        assert "200 jobs; latencies: request " in run.stdout
-        assert "round-robin" in run.stdout
+            printed = load_test(*options, seconds=90)
+        assert "200 jobs; latencies: request " in printed
+        assert "round-robin" in printed
     assert "Kept: each of 200 accepted requests" in (report / "report.html").read_text()
