@@ -235,10 +235,13 @@ class OpenJobs:
         return known.substation if known is not None and known.begun else None
 
     def assigned(self) -> dict[str, list[str]]:
-        """Return the jobs that have not begun where they were sent, by substation."""
+        """Return the jobs that have not begun where they were sent, by substation.
+
+        Only those of which there is a record to send them from: the api has published them.
+        """
         found: dict[str, list[str]] = {}
         for job, known in self._assigned.items():
-            if not known.begun:
+            if not known.begun and known.record is not None:
                 found.setdefault(known.substation, []).append(job)
         return found
 

@@ -190,11 +190,8 @@ class Reconciler:
     async def _silent(self, ask: AskWhereabouts) -> _Silent:
         """Return the jobs that have not begun, and are not where they were sent."""
         found = _Silent([], {})
-        for substation, assigned in self._jobs.assigned().items():
-            if not any(map(self._has_record, assigned)):
-                continue
+        for substation, jobs in self._jobs.assigned().items():
             whereabouts = await ask(substation)
-            jobs = filter(self._has_record, assigned)  # not looked for where nothing is done
             if whereabouts is Whereabouts.GONE:
                 found.gone.extend(jobs)
             elif whereabouts is Whereabouts.QUEUE_EMPTY:
@@ -203,10 +200,6 @@ class Reconciler:
                 overtaken = filter(self._jobs.is_overtaken, jobs)
                 found.resend.update(dict.fromkeys(overtaken, substation))
         return found
-
-    def _has_record(self, job: str) -> bool:
-        """Return whether there is a record to send a job from: the api has published it."""
-        return self._jobs.offset(job) is not None
 
     async def _recover(self, jobs: Sequence[str]) -> None:
         """Publish missing jobs again; forget those that are cancelled."""

@@ -14,7 +14,7 @@ from msgspec import Struct
 from grid.controls import Availability
 from scheduling import reasons
 from scheduling.candidates import LISTED, Candidates, CandidateTable
-from scheduling.figures import FULL
+from scheduling.figures import FULL, Figures
 from scheduling.order import Requirements
 from scheduling.policies import Pick
 from scheduling.power_limits import Step
@@ -123,9 +123,13 @@ def shown(candidate: Candidate) -> dict[str, Any]:
 
 
 class _Row(Struct, frozen=True, gc=False):
-    """What was shown of a substation: as of which change of it, when, and for which job."""
+    """What was shown of a substation: as of which change of it, when, and for which job.
+
+    While its ``revision`` is the same, nothing but its load and power has changed.
+    """
 
     version: int
+    revision: int
     circumstances: tuple[object, ...]
     asked_at: float | None
     shown: dict[str, Any]
@@ -181,22 +185,25 @@ class Explainer:
         self, number: int, last: _Row | None, found: Candidates, needs: Requirements, now: float
     ) -> _Row:
         table, version = self._table, self._table.versions[number]
+        state = table.tracker.substations[table.names[number]]
         problem = reason = None
         if found.after[number] == inf or found.ahead or table.reserved is not None:
             problem, reason = _reasons(table, number, now, needs)
-        if last is None or last.version != version:
+        if last is None or last.revision != state.revision:
             candidate = _candidate(table, number, now, problem, reason)
             age = candidate.gauge_age
             asked_at = None if age is None else now - age
-            return _Row(version, self._circumstances, asked_at, shown(candidate))
-        asked_at = last.asked_at
-        renewed = {
-            **last.shown,
-            "gauge_age_seconds": None if asked_at is None else round(now - asked_at, 3),
-            "eligible": reason is None,
-            "reason": reason,
-        }
-        return _Row(version, self._circumstances, asked_at, renewed)
+            return _Row(version, state.revision, self._circumstances, asked_at, shown(candidate))
+        asked_at, renewed = last.asked_at, last.shown.copy()
+        if last.version != version:
+            figures = table.figures_of(number)
+            renewed["load"] = figures.load
+            renewed["utilisation"] = round(_utilisation(figures, state.places), 4)
+            renewed["outstanding"] = state.outstanding
+            renewed["power_kw"] = round(figures.power_kw, 3)
+        renewed["gauge_age_seconds"] = None if asked_at is None else round(now - asked_at, 3)
+        renewed["eligible"], renewed["reason"] = reason is None, reason
+        return _Row(version, state.revision, self._circumstances, asked_at, renewed)
 
 
 def _candidate(
@@ -208,13 +215,11 @@ def _candidate(
     limit, coming = _power_limit(table, name, now), None
     if state.power_limits is not None:
         coming = state.power_limits.next_lower(clock)
-    share = 1.0 if figures.power == inf else figures.power
     return Candidate(
         name,
         figures.load,
         state.connectors,
-        # one that may draw nothing is full; only a transformer built for nothing is beyond that
-        max(figures.load / state.places, figures.power if figures.rated == 0 else share),
+        _utilisation(figures, state.places),
         figures.gauge,
         state.age(now),
         state.outstanding,
@@ -233,6 +238,15 @@ def _candidate(
         reason,
         *((0, inf) if table.bookings is None else table.bookings.promised_at(name)),
     )
+
+
+def _utilisation(figures: Figures, places: float) -> float:
+    """Return the larger of load ÷ places and the share of power that is drawn.
+
+    One that may draw nothing is full; only a transformer built for nothing is beyond that.
+    """
+    share = 1.0 if figures.power == inf and figures.rated else figures.power
+    return max(figures.load / places, share)
 
 
 def _reasons(
