@@ -1,6 +1,6 @@
 # Sourced by every script, each run with `bash -p`, which takes no functions, options, CDPATH or
 # BASH_ENV from the caller: goes to the project's folder, and takes out of the environment what would
-# change what bash, Python and pip do here. What leads to the internet and to an index stays.
+# change what bash, Python, pip and uv do here. What leads to the internet and to an index stays.
 # shellcheck shell=bash
 set -euo pipefail
 set +o posix
@@ -35,6 +35,13 @@ for name in "${!PIP_@}"; do
     CONFIG_FILE | KEYRING_PROVIDER | CACHE_DIR | NO_CACHE_DIR | NO_INPUT) ;;
     TIMEOUT | DEFAULT_TIMEOUT | RETRIES | USE_FEATURE | USE_DEPRECATED) ;;
     *) unset -v "$name" ;; # where else to install, or something else
+  esac
+done
+for name in "${!UV_@}"; do
+  case ${name#UV_} in
+    DEFAULT_INDEX | INDEX | INDEX_* | EXTRA_INDEX_URL | FIND_LINKS | INSECURE_HOST | OFFLINE) ;;
+    NATIVE_TLS | SYSTEM_CERTS | KEYRING_PROVIDER | CACHE_DIR | NO_CACHE | HTTP_* | *TIMEOUT) ;;
+    *) unset -v "$name" ;;
   esac
 done
 unset -v name

@@ -28,7 +28,9 @@ sys.addaudithook(GUARD)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """In a worker, take part in compiling the tests."""
     if (worker := getattr(session.config, "workerinput", None)) is not None:
-        workers.share_compilation(worker)
+        config = session.config
+        wanted = workers.wanted_paths(config.args, config.invocation_params.dir)
+        workers.share_compilation(worker, wanted)
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by marker, and told to other workers

@@ -44,6 +44,17 @@ def test_each_worker_begins_with_other_tests_to_compile(monkeypatch: pytest.Monk
     assert found[1] == found[0][half:] + found[0][:half]
 
 
+def test_workers_compile_what_is_wanted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file of tests, where a contributor names it."""
+    imported: list[str] = []
+    monkeypatch.setattr(workers, "import_module", imported.append)
+    named = ["tests/test_workers.py::test_a[x::y]", "tests/docs", "tests/test_workers.py"]
+    wanted = workers.wanted_paths(named, workers.TESTS.parent)
+    workers.share_compilation({"workerid": "gw0", "workercount": 1}, wanted)
+    assert imported.count("tests.test_workers") == 1
+    assert {name.rpartition(".")[0] for name in imported} == {"tests", "tests.docs"}
+
+
 @pytest.mark.parametrize("name", GROUPS)
 def test_the_faults_of_a_group_go_to_the_worker_that_checks_its_end(name: str) -> None:
     """Vehicles that were charged twice unseen are counted by the system that its faults strike."""

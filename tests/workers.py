@@ -9,7 +9,7 @@ pytest-xdist has marks for groups as well, which 3.8 does not see with pytest 9.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -53,17 +53,36 @@ def group(nodeid: str) -> str:
     return BENCH if file.startswith(BENCH) else file
 
 
-def share_compilation(worker: Mapping[str, Any]) -> None:
-    """Import all tests, each worker beginning with others: what one has compiled, all can read.
+def share_compilation(worker: Mapping[str, Any], wanted: Collection[Path] = (TESTS,)) -> None:
+    """Import the wanted tests, each worker beginning with others: all read what one has compiled.
 
     In a new checkout, to compile the tests takes twice as long as to import them. What cannot be
     imported is left to the collection, which reports it.
+
+    Args:
+        worker: Its id, and how many there are, as pytest-xdist has them.
+        wanted: Files of tests, and folders that have some.
     """
-    files = sorted(TESTS.rglob("test_*.py"))
+    files = sorted({file for each in wanted for file in _files(each)})
     first = int(worker["workerid"].removeprefix("gw")) * len(files) // worker["workercount"]
     for file in (*files[first:], *files[:first]):
         with suppress(Exception):
             import_module(".".join(file.relative_to(TESTS.parent).with_suffix("").parts))
+
+
+def wanted_paths(arguments: Iterable[str], beside: Path) -> list[Path]:
+    """Return the files and folders that arguments of pytest name, such as ``tests/a.py::test_b``.
+
+    ``beside`` is the folder that relative ones are in.
+    """
+    return [beside / argument.partition("::")[0] for argument in arguments]
+
+
+def _files(path: Path) -> Iterable[Path]:
+    """Return the files of tests at a path; a folder may be one that all tests are in."""
+    if not path.is_dir():
+        return [path]
+    return (TESTS if TESTS.is_relative_to(path) else path).rglob("test_*.py")
 
 
 def order(items: list[pytest.Item]) -> None:

@@ -203,31 +203,34 @@ def test_make_logs_ends_what_it_follows_on_sigterm(place: Place) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def wheel(folder: Path) -> str:
-    """Write a package that is as good as any; return its line of a lock file."""
-    file = folder / "pip_audit-1.0-py3-none-any.whl"
-    info = "pip_audit-1.0.dist-info"
+def wheel(folder: Path, name: str, version: str, files: Mapping[str, str]) -> str:
+    """Write a package of these files; return its line of a lock file."""
+    stem = f"{name.replace('-', '_')}-{version}"
+    file, info = folder / f"{stem}-py3-none-any.whl", f"{stem}.dist-info"
     content = {
-        "pip_audit.py": "",
-        f"{info}/METADATA": "Metadata-Version: 2.1\nName: pip-audit\nVersion: 1.0\n",
+        **{path.format(data=f"{stem}.data"): text for path, text in files.items()},
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     rows = []
-    for name, text in content.items():
+    for path, text in content.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        rows.append(f"{name},sha256={digest.rstrip('=')},{len(text)}")
+        rows.append(f"{path},sha256={digest.rstrip('=')},{len(text)}")
     content[f"{info}/RECORD"] = "\n".join([*rows, f"{info}/RECORD,,"])
     with zipfile.ZipFile(file, "w") as archive:
-        for name, text in content.items():
-            archive.writestr(name, text)
-    return f"pip-audit==1.0 --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}\n"
+        for path, text in content.items():
+            entry = zipfile.ZipInfo(path)
+            entry.external_attr = 0o100755 << 16  # an executable file
+            archive.writestr(entry, text)
+    return f"{name}=={version} --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}\n"
 
 
 def test_bootstrap_installs_into_venv_despite_pip_settings(place: Place, tmp_path: Path) -> None:
     """Variables and pip.conf are ignored, except for the package index."""
     index = tmp_path / "index"
     index.mkdir()
-    (place.project / "requirements-dev.lock").write_text(wheel(index))
+    lock = wheel(index, "pip-audit", "1.0", {"pip_audit.py": ""})
+    (place.project / "requirements-dev.lock").write_text(lock)
     conf = tmp_path / "pip.conf"
     conf.write_text(f"[install]\nuser = true\ntarget = {tmp_path}/target\n")
     needed = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": str(conf)}
@@ -241,6 +244,38 @@ def test_bootstrap_installs_into_venv_despite_pip_settings(place: Place, tmp_pat
     again = place.run("deploy/local/bootstrap", variables={**ALL, **needed})
     assert again.returncode == 0, again.stderr
     assert "making .venv" not in again.stderr, "nothing is to do the second time"
+
+
+UV: Final = """#!/bin/sh
+echo "$UV_TARGET $*" >>called
+touch "$(echo .venv/lib/*)/site-packages/pip_audit.py"
+"""
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_bootstrap_installs_with_uv_or_else_with_pip(
+    place: Place, tmp_path: Path, *, works: bool
+) -> None:
+    """Of uv the locked version, and none of its settings but for the package index."""
+    index = tmp_path / "index"
+    index.mkdir()
+    program = UV if works else f"{UV.partition('touch')[0]}exit 2\n"
+    lock = wheel(index, "pip-audit", "1.0", {"pip_audit.py": "installed = 'by pip'\n"})
+    lock += wheel(index, "uv", "9.9", {"{data}/scripts/uv": program})
+    (place.project / "requirements-dev.lock").write_text(lock)
+    (place.project / ".venv" / "bin" / "python").unlink()
+    nowhere = dict.fromkeys(("https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    needed = {"PIP_FIND_LINKS": str(index), "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0"}
+    variables = {"UV_TARGET": "/nonexistent", **nowhere, **needed}
+    done = place.run("deploy/local/bootstrap", variables=variables)
+    assert done.returncode == 0, done.stderr
+    called = (place.project / "called").read_text().splitlines()
+    assert len(called) == 1
+    assert called[0].startswith(" pip install ")
+    assert called[0].endswith(" --require-hashes -r requirements-dev.lock")
+    packages = next((place.project / ".venv" / "lib").iterdir()) / "site-packages"
+    assert (packages / "pip_audit.py").read_text() == ("" if works else "installed = 'by pip'\n")
+    assert ("trying with pip" in done.stderr) is not works
 
 
 def test_make_commands_wait_for_each_other(place: Place) -> None:
