@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,19 @@ from urllib.parse import quote
 
 from bench.management import Management
 from bench.processes import NotMeasured
+from deploy.files import own_folder
 from deploy.local.ports import HOST, answers
 from deploy.local.rabbitmq import Node, NodePorts
 from deploy.rabbitmq.definitions import render, render_topology
 from deploy.rabbitmq.users import permissions
 from tests.ports import free_ports
+from tests.rabbitmq_plugins import link_needed
 
 SUBSTATIONS = ("substation1", "substation2", "substation3", "another")  # that have a user
 START_SECONDS = 120.0  # three at once, on a busy machine
 STOP_SECONDS = 30.0
+PROCESSORS = (*os.sched_getaffinity(0),)
+PLUGINS = "plugins"  # the folder within the node's
 # RabbitMQ 3.10 writes its register of quorum queues to disk a moment after declaring one: a node
 # killed within it comes back with a queue that finds no leader.
 DECLARED_FOR_GOOD_SECONDS = 3.0
@@ -83,10 +87,14 @@ class Broker:
     def begin(self) -> None:
         """Start the node, and do not wait for it."""
         self.node.prepare(render(self.passwords, SUBSTATIONS))
+        link_needed(self.node.plugins, own_folder(self.node.folder / PLUGINS))
         if self._epmd is None and not answers(self.node.ports.epmd):  # a member's may run already
             self._epmd = self._spawn(self.node.epmd_command())
         self._starts += 1
         self._server = self._spawn(self.node.server_command())
+        # Erlang reads each of a thousand modules in another thread: to wake one on another
+        # processor takes longer than the reading, so a node boots in two thirds of the time
+        os.sched_setaffinity(self._server.pid, {secrets.choice(PROCESSORS)})
 
     def wait(self) -> None:
         """Wait until the node that was started accepts clients."""
@@ -96,6 +104,9 @@ class Broker:
             assert self._server.poll() is None, f"RabbitMQ ended:\n{self.log()}"
             assert time.monotonic() < deadline, f"RabbitMQ did not start:\n{self.log()}"
             time.sleep(0.05)
+        for thread in Path(f"/proc/{self._server.pid}/task").iterdir():
+            with suppress(ProcessLookupError):  # it has ended
+                os.sched_setaffinity(int(thread.name), PROCESSORS)
         self.declared()
 
     def declared(self) -> None:
@@ -171,7 +182,13 @@ class Broker:
         return Management(self.node.ports.management, self.passwords["admin"])
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
-        environment = {"PATH": os.environ["PATH"], **self.node.environment()}
+        variables = self.node.environment()
+        environment = {
+            "PATH": os.environ["PATH"],
+            **variables,
+            "ERL_FLAGS": f"{variables['ERL_FLAGS']} +S {len(PROCESSORS)}:{len(PROCESSORS)}",
+            "RABBITMQ_PLUGINS_DIR": str(self.node.folder / PLUGINS),
+        }
         with self.log_file.open("ab") as log:
             return subprocess.Popen(  # noqa: S603
                 command,

@@ -55,6 +55,39 @@ def test_workers_compile_what_is_wanted_alone(monkeypatch: pytest.MonkeyPatch) -
     assert {name.rpartition(".")[0] for name in imported} == {"tests", "tests.docs"}
 
 
+class Item:
+    """A test, and its marker."""
+
+    def __init__(self, nodeid: str, marker: str = "") -> None:
+        self.nodeid, self._marker = nodeid, marker
+
+    def get_closest_marker(self, name: str) -> bool | None:
+        return True if name == self._marker else None
+
+
+def test_tests_that_wait_are_mixed_with_those_that_compute() -> None:
+    """What is shared for long is first, and what waits is not last."""
+    shared = [Item("tests/bench/test_a.py::test_1", "integration")]
+    waits = [Item(f"tests/end_to_end/test_a.py::test_{n}", "e2e") for n in range(4)]
+    computes = [Item(f"tests/scheduling/test_{n}.py::test_1") for n in range(8)]
+    items = [*computes, *waits, *shared]
+    workers.order(items)  # type: ignore[arg-type]
+    assert items[0] is shared[0]
+    begun = [items.index(each) for each in waits]
+    assert begun == sorted(begun)
+    assert begun[0] <= 3
+    assert begun[-1] <= len(items) - 2
+    assert [each for each in items if each in computes] == computes
+
+
+def test_pages_of_guides_and_other_pages_have_a_stack_each() -> None:
+    name = f"{workers.PAGES}::test_commands_of_a_page_do_what_it_says"
+    guides = {group(f"{name}[docs/how-to/{page}.md]") for page in ("load-tests", "run-it")}
+    others = {group(f"{name}[{page}.md]") for page in ("README", "docs/tour")}
+    assert len(guides) == len(others) == 1
+    assert guides != others
+
+
 @pytest.mark.parametrize("name", GROUPS)
 def test_the_faults_of_a_group_go_to_the_worker_that_checks_its_end(name: str) -> None:
     """Vehicles that were charged twice unseen are counted by the system that its faults strike."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from enum import IntEnum
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,7 @@ ALONE: Final = (
 )
 FAULTS: Final = "tests/faults/test_faults.py"
 PAGES: Final = "tests/docs/test_commands.py"  # its tests share a stack, for most of the time
+GUIDES: Final = "docs/how-to/"  # take as long as all other pages, and have a stack of their own
 BENCH: Final = "tests/bench/"  # its tests share a node
 
 
@@ -50,6 +52,8 @@ def group(nodeid: str) -> str:
     if file == FAULTS:
         of = test.partition("[")[2].removesuffix("]")  # a fault, or a group itself
         return next((name for name, faults in GROUPS.items() if of == name or of in faults), file)
+    if file == PAGES and f"[{GUIDES}" in test:
+        return GUIDES
     return BENCH if file.startswith(BENCH) else file
 
 
@@ -86,17 +90,41 @@ def _files(path: Path) -> Iterable[Path]:
 
 
 def order(items: list[pytest.Item]) -> None:
-    """Put those tests first that take longest; the tests of a group stay in their order."""
-    items.sort(key=_turn)
+    """Put first what takes longest; the tests of a group stay in their order.
 
-
-def _turn(item: pytest.Item) -> int:
-    """Return 0 for what is shared for long, 1 for systems, 2 for servers, 3 for most.
-
-    What computes for long is 2 as well: it uses the processors while others wait for servers.
+    What waits for most of its time is mixed with what computes, so that both processors have
+    something to do; what is shared for long comes before all.
     """
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        groups.setdefault(group(item.nodeid), []).append(item)
+    kinds: dict[Kind, list[str]] = {}
+    for name, members in groups.items():
+        kinds.setdefault(min(map(_kind, members)), []).append(name)
+    place = {
+        name: _END[kind] * (number + 1) / len(names)
+        for kind, names in kinds.items()
+        for number, name in enumerate(names)
+    }
+    items.sort(key=lambda item: place[group(item.nodeid)])
+
+
+class Kind(IntEnum):
+    """What the tests of a group do, the longest first."""
+
+    SHARED = 0  # share something for long
+    SYSTEM = 1  # wait for systems of their own
+    SERVER = 2  # use a server
+    ALONE = 3  # neither
+
+
+# The share of the run by which all groups of a kind have begun. What waits does not come last.
+_END: Final = {Kind.SHARED: 0.0, Kind.SYSTEM: 0.8, Kind.SERVER: 0.9, Kind.ALONE: 1.0}
+
+
+def _kind(item: pytest.Item) -> Kind:
     if not is_marked(item):
-        return 2 if item.nodeid.startswith(ALONE) else 3
+        return Kind.ALONE
     if item.nodeid.startswith(("tests/faults/", BENCH, PAGES)):
-        return 0
-    return 1 if item.get_closest_marker("e2e") is not None else 2
+        return Kind.SHARED
+    return Kind.SYSTEM if item.get_closest_marker("e2e") is not None else Kind.SERVER
