@@ -5,7 +5,8 @@
 1. ``RequestDelivered``: it is recognised (``deliveries``), and waits (``Lifecycle.wait``).
 2. ``Route``: the scheduler finds a substation with capacity. The decision goes to the event log
    (``WriteEvent``), and the job to the substation's queue (``PublishJob``): ``Lifecycle.assign``.
-3. ``PublishResult``, ``EventWritten``: RabbitMQ has both; the request is acknowledged (``Ack``).
+3. ``PublishResult``, ``EventWritten``: RabbitMQ has the job, and has answered for the decision; the
+   request is acknowledged (``Ack``).
 
 A request stays unacknowledged until then. If anything breaks before, RabbitMQ redelivers it, and
 the job's id shows whether it was sent. A job reclaimed from a substation is handled in the same
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import astuple
 
 from dispatcher.booked_jobs import BookedJobs
-from dispatcher.commands import Command, Fail, Warn, WriteEvent
+from dispatcher.commands import Command, Fail, ReportError, Warn, WriteEvent
 from dispatcher.deliveries import Deliveries
 from dispatcher.failure_detector import FailureDetector
 from dispatcher.inputs import (
@@ -198,7 +199,8 @@ class Core:
     def handle(self, input: Input, at: Moment) -> list[Command]:
         """Apply an input, and return the commands to execute, in their order.
 
-        An unforeseen error becomes the last command (``Fail``); the commands before it stay.
+        An unforeseen error becomes a command (``Fail``), which ends the process once all others are
+        executed. One that is thrown here is the last; the commands before it stay.
         """
         commands = self.life.begin_input(at)
         try:
@@ -328,11 +330,17 @@ class Core:
         )
 
     def _arrange(self) -> None:
-        """Arrange the waiting jobs anew, by when connectors are expected to be free."""
+        """Arrange the waiting jobs anew, by when connectors are expected to be free.
+
+        If an order of one's own fails over them, they keep their turns.
+        """
         queue, at = self._wait_queue, self.life.at
         ends = self.open_jobs.session_ends()
         free = free_at(self._tracker, ends, len(queue), now=at.now, clock=at.clock)
-        queue.arrange(free, at.clock)
+        try:
+            queue.arrange(free, at.clock)
+        except Exception as error:  # noqa: BLE001
+            self.life.do(ReportError("the order of the waiting jobs", error))
 
     def _let_others_in(self, *, settling: bool) -> None:
         """Requeue jobs that keep out others, which would fit or are of other tenants."""

@@ -1,13 +1,13 @@
 """What is done with each delivery: its request is new, or known. Pure.
 
-A redelivered request is held until the event log is read up to its arrival (``dispatcher.held``)
-and, for a while, until substations whose events may be late have written them
-(``dispatcher.late_events``).
+A redelivered request that was not sent from here, and one that a dispatcher published again, is
+held until the event log is read up to its arrival (``dispatcher.held``) and, for a while, until
+substations whose events may be late have written them (``dispatcher.late_events``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from dispatcher.commands import Ack, Fail, LogJob, ReadLog, Reject, Warn, WriteEvent
@@ -80,10 +80,11 @@ class Deliveries:
         return [each for held in (self._before_begin, *self._held.values()) for each in held.live]
 
     def on_begin(self, _: Begin) -> None:
-        """Judge the requests that were delivered so far."""
+        """Handle the requests that were delivered so far."""
         self._begun = True
         self._tracker.settle(self._life.at.now)
-        self._judge_held(self._before_begin.release())
+        released = self._before_begin.release()
+        self._isolated(released, lambda each: self.on_delivered(RequestDelivered(each)))
 
     def on_stop(self, _: Stop) -> None:
         """Decide nothing more."""
@@ -95,6 +96,9 @@ class Deliveries:
     def on_delivered(self, input: RequestDelivered) -> None:
         """Judge a request, or hold it until the event log is read."""
         delivery, life = input.delivery, self._life
+        if not self._begun:
+            self._before_begin.hold(delivery)
+            return
         self._unsettled.delivered(life.at.now)
         if self._standby.on_delivery():
             # another dispatcher may have sent jobs until now
@@ -104,9 +108,6 @@ class Deliveries:
             self._read_log_soon()
         if delivery.redelivered:
             self._metrics.redelivered.inc()
-        if not self._begun:
-            self._before_begin.hold(delivery)
-            return
         needs = self._recognition.needs(delivery, life.jobs.get(delivery.id or ""))
         if needs is Wait.NOTHING:
             self._judge(delivery)
@@ -124,7 +125,7 @@ class Deliveries:
             for delivery in released:
                 held.hold(delivery)
         else:
-            self._judge_held(released)
+            self._isolated(released, self._judge)
             if held.waits:
                 self._read_log_soon()
         if self._terms_read != self._standby.terms:
@@ -171,14 +172,14 @@ class Deliveries:
                 if not older:
                     self._terms_reading = self._standby.terms
 
-    def _judge_held(self, deliveries: Iterable[Delivery]) -> None:
-        """Judge deliveries that were held; reject those over which the code fails.
+    def _isolated(self, deliveries: Iterable[Delivery], handle: Callable[[Delivery], None]) -> None:
+        """Handle deliveries that were held; reject those over which the code fails.
 
         Otherwise RabbitMQ would redeliver them to the next process, which would fail as well.
         """
         for delivery in deliveries:
             try:
-                self._judge(delivery)
+                handle(delivery)
             except Exception as error:  # noqa: BLE001
                 self._life.do(Reject(delivery))
                 self._life.do(Fail(error))
@@ -200,9 +201,11 @@ class Deliveries:
             life.attach(in_hand, delivery)
         elif judgement.action is Action.RESEND:
             life.resend(life.new_job(request, delivery), judgement.substation, SENT_AGAIN)
-        else:
+        elif judgement.action is Action.DECIDE:
             self._index.forget_sent(request.id)
             life.wait(life.new_job(request, delivery))
+        else:
+            raise ValueError(f"a request of job {request.id} cannot be {judgement.action.value}")
 
     def _drop(self, request: ChargeRequest, delivery: Delivery) -> None:
         """Acknowledge a request whose job is elsewhere, is in hand, or has ended."""

@@ -27,8 +27,9 @@ class _Record(Struct, gc=False):
 
     ``sent`` is where this dispatcher sent it, when that was decided, and after how many replays;
     everything else comes from the event log. ``assigned`` is the latest assignment,
-    ``elsewhere_at`` when the latest to any other substation was; ``trail`` holds when and where to,
-    in the order of the first reading, if there were several. ``charging`` is since when, and where.
+    ``elsewhere_at`` when the latest to any other substation was, ``assigned_after`` the most
+    replays that any came after; ``trail`` holds when and where to, in the order of the first
+    reading, if there were several. ``charging`` is since when, and where.
     ``end`` is the first end; ``aside`` how the job was parked or cancelled the last time, and after
     how many replays.
     """
@@ -36,6 +37,7 @@ class _Record(Struct, gc=False):
     sent: tuple[str, float, int] | None = None
     assigned: Assigned | None = None
     elsewhere_at: float = -inf
+    assigned_after: int = 0
     trail: tuple[tuple[float, str], ...] = ()
     charging: tuple[float, str] | None = None
     end: End | None = None
@@ -137,6 +139,10 @@ class JobIndex:
         assigned = self._of(job).assigned
         return -inf if assigned is None else assigned[0]
 
+    def assigned_after(self, job: str) -> int:
+        """Return how often a job had been replayed before it was last assigned, by the log."""
+        return self._of(job).assigned_after
+
     def assigned_since(self, job: str, substation: str, where: str, at: float) -> bool:
         """Return whether a job may have gone to a substation after it went ``where``.
 
@@ -203,6 +209,8 @@ class JobIndex:
             return
         new: Assigned = (event.at, event.attempt, event.substation)
         record = self._heard_of(event.job)
+        if (replays := kinds.replays(event)) > record.assigned_after:
+            record.assigned_after = replays
         latest = record.assigned
         if latest is None:
             record.assigned = new

@@ -173,8 +173,9 @@ class Lifecycle:
 
     def wait(self, job: Job) -> None:
         """Add a job to the wait queue, unless it is impossible; end it soon if it is cancelled."""
-        self.cancelling = self.cancelling or self.cancellations.apply_to(job.request)
-        if self.at.certain and (why := self._impossible(job)) is not None:
+        is_cancelled = self.cancellations.apply_to(job.request)
+        self.cancelling = self.cancelling or is_cancelled
+        if not is_cancelled and self.at.certain and (why := self._impossible(job)) is not None:
             self._park(job, *why)
         else:
             self.wait_queue.add(job)
@@ -323,16 +324,22 @@ class Lifecycle:
         """Handle a job that its queue did not take: it waits again, is in doubt, or is forgotten.
 
         A job that was sent again, without a delivery, is watched once more; one whose promised
-        start came before its request waits.
+        start came before its request waits. One that its substation charges already, as the log
+        says, was a second copy: the session goes on.
         """
-        where = job.substation
+        where, refused = job.substation, outcome is not Outcome.ABANDONED
         self._tracker.undo(where)
-        if outcome is not Outcome.ABANDONED:
+        if refused:
             problem = f"its queue does not take jobs: {outcome.value}"
             self._tracker.refuse(where, problem, self.at.now)
+            text = f"not taken by the queue of {where}: {outcome.value}"
+            self.do(LogJob(job.id, job.trace, text, where))
         if outcome is Outcome.UNROUTABLE:
             self._queues.declare(where, self.at.now)
-        if job.delivery is None and not (job.early and outcome is not Outcome.ABANDONED):
+        if refused and self.index.charging_at(job.id) == where:
+            job.confirmed = True
+            self._close(job)
+        elif job.delivery is None and not (job.early and refused):
             self.forget(job)
             self._await_begin(job)  # it may be there all the same, so it goes nowhere else
         elif not job.is_ours:
@@ -418,10 +425,12 @@ class Lifecycle:
     # it is parked, or rejected
 
     def park_impossible(self) -> None:
-        """Park the waiting jobs that no substation can ever take.
+        """Park the waiting jobs that no substation can ever take, and that are not cancelled.
 
         A job over which the code fails is rejected.
         """
+        if self.cancelling:
+            self.cancel_waiting()
         found: dict[Job, tuple[str, str] | Exception] = {}
         for job in [*self.wait_queue, *self.wait_queue.later]:
             try:

@@ -8,7 +8,6 @@ index and the event log distinguish these from a new request.
 from __future__ import annotations
 
 from enum import Enum, StrEnum
-from math import inf
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -112,8 +111,8 @@ class Recognition:
         if in_hand is not None:
             return _copy_of(in_hand, substation)
         if self._index.went_elsewhere(request.id, substation):
-            if self._index.sent_from_here(request.id):
-                return _dropped("it was sent elsewhere since", DropReason.SENT)
+            if where := self._index.sent_from_here(request.id):
+                return _dropped("it was sent elsewhere since", DropReason.SENT, where)
             return _dropped("its job has ended", DropReason.ENDED)
         # another dispatcher may have moved it, and ended before it was acknowledged here
         where = self._last_known_at(request.id)
@@ -162,25 +161,31 @@ class Recognition:
         if is_copy(delivery) or not self._index.has_sent(job, replays):
             return None
         if where := self._index.sent_from_here(job):
-            return _dropped(f"its job was sent to {where}", DropReason.SENT)
+            return _dropped(f"its job was sent to {where}", DropReason.SENT, where)
         return _dropped("its job ended here", DropReason.ENDED)
 
     def _sent_before(self, request: ChargeRequest, delivery: Delivery, now: float) -> str | None:
         """Return the substation that has a request's job, by the event log; None if none has.
 
         A request that is not redelivered may be a second copy too: an api publishes again what a
-        broken link left in doubt. Events from before it was requested, or replayed, do not count.
+        broken link left in doubt. Events from before it was requested, or replayed, do not count:
+        of a job that is asked for anew under its id, they may name a substation where the new
+        request may not go, or one from which it was parked.
         """
         index, job = self._index, request.id
         if is_copy(delivery):
             where = index.charging_at(job) or self._open_jobs.substation(job)
             # even if it is dead: the job is reclaimed from there
             return where if where in self._tracker.substations else None
-        where = self._last_known_at(job)
-        if not delivery.redelivered:
-            since = inf if parking.replays(delivery.headers) else request.requested_at
-            if where == reclaimed_from(delivery) or index.assigned_at(job) < since:
-                return None
+        where, replays = self._last_known_at(job), parking.replays(delivery.headers)
+        is_older = index.assigned_at(job) < request.requested_at
+        is_allowed = not request.eligible_substations or where in request.eligible_substations
+        if is_older and not is_allowed:
+            return None
+        if index.charging_at(job) is None and index.assigned_after(job) < replays:
+            return None
+        if not delivery.redelivered and (is_older or replays or where == reclaimed_from(delivery)):
+            return None
         return self._if_alive(where, now)
 
     def _last_known_at(self, job: str) -> str:
@@ -210,8 +215,8 @@ def _copy_of(job: Job, substation: str) -> Judgement:
     return _dropped("another delivery of its job is in hand", DropReason.IN_HAND)
 
 
-def _dropped(why: str, reason: DropReason) -> Judgement:
-    return Judgement(Action.DROP, why, dropped=reason)
+def _dropped(why: str, reason: DropReason, substation: str = "") -> Judgement:
+    return Judgement(Action.DROP, why, substation, dropped=reason)
 
 
 def is_copy(delivery: Delivery) -> bool:

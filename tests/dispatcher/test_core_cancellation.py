@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from dispatcher.core import FRESH_SECONDS
-from dispatcher.inputs import JobCancelled, OlderEventsRead
+from dispatcher.inputs import ControlChanged, JobCancelled, OlderEventsRead
 from dispatcher.open_jobs import OpenJobs
 from grid import kinds, topology
 from grid.amqp import Outcome
 from grid.cancellations import Cancellation
+from grid.controls import Availability, Control
 from grid.events import Event, State
 from grid.messages import ChargeRequest
 from tests.dispatcher.harness import AT, SUBSTATIONS, Harness, body, confirming
@@ -55,6 +56,30 @@ async def test_core_cancels_request_that_is_delivered_after_its_cancellation() -
     await turns()
     assert [each.kind for each in harness.publisher.events()] == [State.CANCELLED]
     assert harness.publisher.to(SUBSTATIONS) == []
+    assert harness.queue.acked == [1]
+
+
+async def test_core_cancels_request_that_no_substation_can_take() -> None:
+    """It is not parked as well: one end is enough, and its client knows this one."""
+    harness = Harness(confirming(), "s1")
+    cancel(harness, "j1")
+    harness.queue.bring(body("j1", "nowhere"), "j1")
+    await turns()
+    assert [each.kind for each in harness.publisher.events()] == [State.CANCELLED]
+    assert harness.queue.acked == [1]
+
+
+async def test_core_cancels_waiting_request_whose_substation_has_left() -> None:
+    """The cancellation is read before the next pass."""
+    harness = Harness(confirming(), "s1")
+    harness.shell.feed(ControlChanged("s1", Control("s1", Availability.DRAINING, None, 1)))
+    harness.queue.bring(body("j1", "s1"), "j1")
+    await turns()
+    harness.tracker.keep({"s2": None})
+    cancel(harness, "j1")
+    harness.shell.tick()
+    await turns()
+    assert [each.kind for each in harness.publisher.events()] == [State.CANCELLED]
     assert harness.queue.acked == [1]
 
 

@@ -296,6 +296,35 @@ async def test_core_sends_resent_job_elsewhere_when_its_queue_refuses_it() -> No
     assert harness.publisher.routed() == [("j1", "s1"), ("j1", "s2")]
 
 
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.UNROUTABLE])
+async def test_core_leaves_session_alone_when_the_second_copy_of_its_job_is_refused(
+    outcome: Outcome,
+) -> None:
+    """The log says that it charges there: sent elsewhere, it would be charged twice."""
+    harness = Harness(recording(), "s1", "s2", begun=False)
+    harness.read_events(assigned("j1", "s1"), Event(State.CHARGING, AT, "j1", "s1"))
+    harness.queue.bring(body("j1"), "j1", again=True)
+    harness.begin()
+    await turns()
+    harness.publisher.answer(SUBSTATIONS, outcome)
+    await turns()
+    assert harness.publisher.routed() == [("j1", "s1")]
+    assert harness.queue.acked == [1]
+    assert harness.tracker.substations["s1"].load == 0, "the copy is not in flight any more"
+
+
+async def test_core_logs_that_a_queue_refused_a_job(caplog: pytest.LogCaptureFixture) -> None:
+    """The trace would show only where it was sent in the end."""
+    caplog.set_level("DEBUG")
+    harness = Harness(recording(), "s1", "s2")
+    harness.queue.bring(body("j1"), "j1")
+    await turns()
+    [(_, first)] = harness.publisher.routed()
+    harness.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
+    await turns()
+    assert f"not taken by the queue of {first}: {Outcome.REFUSED.value}" in caplog.text
+
+
 class Mistaken(Exception):
     """An error that no code expects."""
 

@@ -82,3 +82,22 @@ async def test_core_plans_no_more_often_where_only_power_is_short(
     for _ in range(5):
         harness.route()
     assert (harness.routed(), plans) == (["first"], [])
+
+
+async def test_core_keeps_the_turns_when_an_order_fails_over_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One's own may have a mistake: it is counted and logged, and the jobs are served."""
+    harness = harness_of()
+    await bring(harness, "first", minutes=60)
+    await bring(harness, "second", minutes=5, departure_time=AT + 30 * MINUTE)
+
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(WaitQueue, "arrange", fails)
+    harness.at += MINUTE
+    harness.read("s1", 0)
+    await turns()
+    assert harness.routed() == ["first", "second"]
+    assert harness.registry.get_sample_value("grid_unforeseen_errors_total")

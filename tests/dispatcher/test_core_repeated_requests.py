@@ -80,3 +80,15 @@ async def test_core_counts_each_dropped_delivery_by_its_reason() -> None:
     await turns()
     assert harness.count("dropped_total", reason=DropReason.SENT) == 1
     assert harness.count("duplicate_requests_total") == 1
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_core_sends_new_request_only_where_it_may_go(again: bool) -> None:  # noqa: FBT001
+    """Under this id, a request before it was sent to a substation which this one excludes."""
+    harness = Harness(confirming(), "s1", "s2")
+    harness.read_events(
+        Event(State.ASSIGNED, AT - 50, "j1", "s1", 1), Event(State.CANCELLED, AT - 40, "j1", "s1")
+    )
+    harness.queue.bring(body("j1", "s2"), "j1", again=again)
+    await turns()
+    assert harness.publisher.routed() == [("j1", "s2")]

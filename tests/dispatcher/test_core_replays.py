@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from grid import parking, topology
+from dispatcher.inputs import ControlChanged
+from grid import kinds, parking, topology
+from grid.controls import Availability, Control
 from grid.events import Event, State
 from tests.dispatcher.harness import AT, Harness, body, confirming
 from tests.fake_broker import turns
@@ -119,3 +121,19 @@ async def test_core_keeps_trace_of_job_everywhere() -> None:
     again = parking.sent_again(parked)
     assert trace in again["traceparent"]
     assert parking.replays(again) == 1
+
+
+async def test_core_decides_on_redelivered_replay_of_job_that_was_assigned_before_it() -> None:
+    """It was parked from there; what was assigned after the replay counts."""
+    harness = Harness(confirming(), "s1", "s2")
+    first = kinds.assigned("j1", AT - 20, "s1", 1, requested_at=AT - 21, replays=0, decision={})
+    harness.read_events(first, parked("j1"))
+    harness.shell.feed(ControlChanged("s1", Control("s1", Availability.DRAINING, None, 1)))
+    harness.queue.bring(body("j1"), "j1", again=True, headers=ONCE)
+    await turns()
+    assert harness.publisher.routed() == [("j1", "s2")]
+    again = kinds.assigned("j2", AT, "s1", 1, requested_at=AT - 21, replays=1, decision={})
+    harness.read_events(parked("j2"), again)
+    harness.queue.bring(body("j2"), "j2", again=True, headers=ONCE)
+    await turns()
+    assert harness.publisher.routed()[1:] == [("j2", "s1")]
