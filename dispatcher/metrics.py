@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from dispatcher.recognition import DropReason
 from scheduling.explain import Candidate
 
 DECISION_BUCKETS = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 1e-2)
@@ -60,15 +61,18 @@ class Metrics:
         self.redelivered = counter("redelivered", "Requests redelivered by RabbitMQ")
         self.duplicates = counter(
             "duplicate_requests",
-            "Requests delivered for the first time and dropped: their job is in hand, was sent, or "
-            "has ended",
+            "Requests delivered for the first time and dropped, since their job is in hand, was "
+            "sent, or has ended: a client or a link sent them twice",
         )
         self.dropped = counter(
             "dropped",
-            "Deliveries dropped, redelivered ones as well: their job is in_hand, was sent, or has "
-            "ended",
+            "Deliveries dropped, redelivered ones and messages from the queues of substations as "
+            "well, since their job is in hand, was sent, or has ended (reasons: in_hand, sent, "
+            "ended)",
             ["reason"],
         )
+        for reason in DropReason:
+            self.dropped.labels(reason)  # so that its rate starts from 0
         self.events_lost = counter("events_lost", "Events that RabbitMQ refused")
         self.scrapes = counter(
             "scrapes",

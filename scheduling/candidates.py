@@ -42,7 +42,7 @@ class Candidates(Struct, frozen=True):
             here, and in each array.
         after: The utilisation of each with the job placed there; infinite where it may not go.
         lowest: The lowest of these.
-        figures: The arrays of all figures.
+        figures: The arrays of all figures; ``scheduling.figures.Figures`` says what each is.
         blind: No gauge is current: the load tracker alone decides.
         ahead: No connector is free: the job is to be the next at one of them.
         power_kw: What the job draws.

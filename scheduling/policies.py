@@ -5,7 +5,8 @@ whatever the policy. A policy of one's own is a class with a ``name`` and a meth
 named by its import path: ``POLICY=depot.SpreadFeeders`` (``dispatcher.choices``). Its module lies
 in the project's folder, or is installed beside its packages. ``pick`` returns the number of one of
 ``candidates.numbers``, which all have capacity; it cannot have the job wait. If it raises, or
-returns another number, the request is rejected and parked, and the dispatcher logs the error. What
+returns another number, the request is rejected and parked, and the dispatcher logs the error and
+ends, to be started again: a policy that always fails costs a restart for each request. What
 a policy has to know of the substations stands as labels in the target file (``candidates.labels``).
 It does not place the starts that are promised beforehand (``scheduling.bookings``).
 ``docs/examples/depot.py`` is an example.

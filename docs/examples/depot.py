@@ -20,7 +20,12 @@ class SpreadFeeders:
 
     def pick(self, candidates: Candidates, random: Random) -> Pick:
         """Return a candidate on the feeder with the least power; ties at random."""
-        feeders = [candidates.labels[name].get("feeder", name) for name in candidates.names]
+        labels = (candidates.labels[name] for name in candidates.names)
+        # one without the label hangs on a feeder of its own
+        feeders = [
+            each.get("feeder", f"of {name} alone")
+            for each, name in zip(labels, candidates.names, strict=True)
+        ]
         drawn: dict[str, float] = defaultdict(float)
         for feeder, power_kw in zip(feeders, candidates.figures.power_kw.tolist(), strict=True):
             drawn[feeder] += power_kw  # of all its substations, also of those that are full
