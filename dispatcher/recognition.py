@@ -179,11 +179,12 @@ class Recognition:
             return where if where in self._tracker.substations else None
         where, replays = self._last_known_at(job), parking.replays(delivery.headers)
         is_older = index.assigned_at(job) < request.requested_at
-        is_allowed = not request.eligible_substations or where in request.eligible_substations
-        if is_older and not is_allowed:
-            return None
-        if index.charging_at(job) is None and index.assigned_after(job) < replays:
-            return None
+        if where == index.assigned_to(job) and index.charging_at(job) is None:
+            allowed = request.eligible_substations
+            if index.assigned_after(job) < replays or (
+                is_older and allowed and where not in allowed
+            ):
+                return None
         if not delivery.redelivered and (is_older or replays or where == reclaimed_from(delivery)):
             return None
         return self._if_alive(where, now)
