@@ -328,15 +328,17 @@ class Lifecycle:
         says, was a second copy: the session goes on.
         """
         where, refused = job.substation, outcome is not Outcome.ABANDONED
+        is_there = refused and self.index.charging_at(job.id) == where
         self._tracker.undo(where)
         if refused:
             problem = f"its queue does not take jobs: {outcome.value}"
             self._tracker.refuse(where, problem, self.at.now)
             text = f"not taken by the queue of {where}: {outcome.value}"
+            text += ", but it charges there already" if is_there else ""
             self.do(LogJob(job.id, job.trace, text, where))
         if outcome is Outcome.UNROUTABLE:
             self._queues.declare(where, self.at.now)
-        if refused and self.index.charging_at(job.id) == where:
+        if is_there:
             job.confirmed = True
             self._close(job)
         elif job.delivery is None and not (job.early and refused):
