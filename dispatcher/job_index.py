@@ -140,7 +140,7 @@ class JobIndex:
         return -inf if assigned is None else assigned[0]
 
     def assigned_after(self, job: str) -> int:
-        """Return how often a job had been replayed before it was last assigned, by the log."""
+        """Return after how many replays a job was assigned: the most of all its assignments."""
         return self._of(job).assigned_after
 
     def assigned_since(self, job: str, substation: str, where: str, at: float) -> bool:

@@ -294,13 +294,14 @@ class Lifecycle:
             self._metrics.refused.labels(substation).inc()
         self._on_not_confirmed(job, outcome)
 
-    def _close(self, job: Job) -> None:
+    def _close(self, job: Job, outcome: str = "") -> None:
         """Acknowledge a job once it is confirmed, and its decisions are confirmed or failed."""
         if not job.confirmed or job.unrecorded:
             return
         name, substation = job.request.id, job.substation
         self.index.note_sent(name, substation, job.assigned_at, job.replays)
-        self.do(LogJob(name, job.trace, f"sent to {substation}", substation, job.since))
+        text = outcome or f"sent to {substation}"
+        self.do(LogJob(name, job.trace, text, substation, job.since))
         if job.decided_after is not None:
             self._unsettled.acknowledged(job.decided_after, self.at.now)
         self.acknowledge(job)
@@ -324,23 +325,22 @@ class Lifecycle:
         """Handle a job that its queue did not take: it waits again, is in doubt, or is forgotten.
 
         A job that was sent again, without a delivery, is watched once more; one whose promised
-        start came before its request waits. One that its substation charges already, as the log
-        says, was a second copy: the session goes on.
+        start came before its request waits. One that its substation charges already was a second
+        copy: the session goes on.
         """
         where, refused = job.substation, outcome is not Outcome.ABANDONED
-        is_there = refused and self.index.charging_at(job.id) == where
+        is_there = refused and self._charges(where, job)
         self._tracker.undo(where)
         if refused:
             problem = f"its queue does not take jobs: {outcome.value}"
             self._tracker.refuse(where, problem, self.at.now)
             text = f"not taken by the queue of {where}: {outcome.value}"
-            text += ", but it charges there already" if is_there else ""
             self.do(LogJob(job.id, job.trace, text, where))
         if outcome is Outcome.UNROUTABLE:
             self._queues.declare(where, self.at.now)
         if is_there:
             job.confirmed = True
-            self._close(job)
+            self._close(job, f"left to its session at {where}")
         elif job.delivery is None and not (job.early and refused):
             self.forget(job)
             self._await_begin(job)  # it may be there all the same, so it goes nowhere else
@@ -354,6 +354,17 @@ class Lifecycle:
             job.substation, job.left = "", where
             self.wait_again(job)
             self.route_soon()
+
+    def _charges(self, substation: str, job: Job) -> bool:
+        """Return whether a substation charges a job, by all that the log says.
+
+        Not if the job was taken from its queue: it was killed, and the log has no end of the
+        session.
+        """
+        if job.origin == substation:
+            return False
+        at = self.index.charging_at(job.id)
+        return at == substation and at == self.open_jobs.charging_at(job.id)
 
     # it is acknowledged, or not in hand any more
 

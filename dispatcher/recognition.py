@@ -8,6 +8,7 @@ index and the event log distinguish these from a new request.
 from __future__ import annotations
 
 from enum import Enum, StrEnum
+from math import inf
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -115,7 +116,7 @@ class Recognition:
                 return _dropped("it was sent elsewhere since", DropReason.SENT, where)
             return _dropped("its job has ended", DropReason.ENDED)
         # another dispatcher may have moved it, and ended before it was acknowledged here
-        where = self._last_known_at(request.id)
+        where = self._last_known_at(request)
         if where == substation or (known := self._if_alive(where, now)) is None:
             return Judgement(Action.DECIDE, "its substation does not take it")
         return Judgement(Action.RESEND, "another dispatcher sent it there", known)
@@ -131,7 +132,8 @@ class Recognition:
         elif in_hand.is_ours:
             return _dropped("another delivery of its job is in hand", DropReason.IN_HAND)
         else:
-            elsewhere = self._if_alive(self._last_known_at(request.id), now)
+            replays = parking.replays(delivery.headers)
+            elsewhere = self._if_alive(self._last_known_at(request, replays), now)
             if elsewhere in (None, in_hand.substation) and in_hand.confirmed:
                 # another dispatcher may have reclaimed it since, as a copy of its own
                 return Judgement(Action.RESEND, "it may have been reclaimed", in_hand.substation)
@@ -168,33 +170,37 @@ class Recognition:
         """Return the substation that has a request's job, by the event log; None if none has.
 
         A request that is not redelivered may be a second copy too: an api publishes again what a
-        broken link left in doubt. Events from before it was requested, or replayed, do not count:
-        of a job that is asked for anew under its id, they may name a substation where the new
-        request may not go, or one from which it was parked.
+        broken link left in doubt. Then events from before it was requested do not count. If it is
+        redelivered they do: its dispatcher's clock may be behind.
         """
         index, job = self._index, request.id
         if is_copy(delivery):
             where = index.charging_at(job) or self._open_jobs.substation(job)
             # even if it is dead: the job is reclaimed from there
             return where if where in self._tracker.substations else None
-        where, replays = self._last_known_at(job), parking.replays(delivery.headers)
-        is_older = index.assigned_at(job) < request.requested_at
-        if where == index.assigned_to(job) and index.charging_at(job) is None:
-            allowed = request.eligible_substations
-            if index.assigned_after(job) < replays or (
-                is_older and allowed and where not in allowed
-            ):
+        replays = parking.replays(delivery.headers)
+        where = self._last_known_at(request, replays)
+        if not delivery.redelivered:
+            since = inf if replays else request.requested_at
+            if where == reclaimed_from(delivery) or index.assigned_at(job) < since:
                 return None
-        if not delivery.redelivered and (is_older or replays or where == reclaimed_from(delivery)):
-            return None
         return self._if_alive(where, now)
 
-    def _last_known_at(self, job: str) -> str:
-        """Return the substation that has a job, by the event log; empty if unknown.
+    def _last_known_at(self, request: ChargeRequest, replays: int = 0) -> str:
+        """Return the substation that has a request's job, by the event log; empty if unknown.
 
-        A session may last longer than the index remembers jobs.
+        An assignment from before so many replays does not count: the job was parked since. Nor does
+        one to where the request may not go: another request had its id before.
         """
-        return self._index.last_known_at(job) or self._open_jobs.charging_at(job) or ""
+        index, job = self._index, request.id
+        where = index.last_known_at(job)
+        if where and index.charging_at(job) is None:
+            is_older = index.assigned_at(job) < request.requested_at
+            may_go = not request.eligible_substations or where in request.eligible_substations
+            if index.assigned_after(job) < replays or (is_older and not may_go):
+                where = ""
+        # a session may last longer than the index remembers jobs
+        return where or self._open_jobs.charging_at(job) or ""
 
     def _if_alive(self, where: str, now: float) -> str | None:
         """Return the substation if it can recognise a second copy; None if it is lost.

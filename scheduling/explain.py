@@ -125,7 +125,8 @@ def shown(candidate: Candidate) -> dict[str, Any]:
 class _Row(Struct, frozen=True, gc=False):
     """What was shown of a substation: as of which change of it, when, and for which job.
 
-    While its ``revision`` is the same, nothing but its load and power has changed.
+    While its ``revision`` is the same, nothing but its load and power has changed, unless a limit
+    of its power has just come within a day.
     """
 
     version: int

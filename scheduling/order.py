@@ -112,6 +112,9 @@ class Order(Protocol):
 
         ``free_at`` is when the first connectors are expected to be free, ascending: as many as
         there are jobs, or all. It is empty if no substation can be sent anything.
+
+        If it raises over a job that comes, the dispatcher rejects the request, and ends, to be
+        started again; over jobs that wait, these keep their turns.
         """
 
 

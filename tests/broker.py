@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,6 +29,7 @@ SUBSTATIONS = ("substation1", "substation2", "substation3", "another")  # that h
 START_SECONDS = 120.0  # three at once, on a busy machine
 STOP_SECONDS = 30.0
 PROCESSORS = (*os.sched_getaffinity(0),)
+_TURNS = cycle(PROCESSORS)  # the nodes of a cluster boot on different ones
 PLUGINS = "plugins"  # the folder within the node's
 # RabbitMQ 3.10 writes its register of quorum queues to disk a moment after declaring one: a node
 # killed within it comes back with a queue that finds no leader.
@@ -52,6 +54,7 @@ class Broker:
         self.passwords = passwords or new_passwords()
         self.node = node or Node(folder, NodePorts(*free_ports(5)))
         self.log_file = folder / "output.log"
+        self._plugins: dict[str, str] = {}
         self._declared = 0.0
         self._starts = 0
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -87,14 +90,14 @@ class Broker:
     def begin(self) -> None:
         """Start the node, and do not wait for it."""
         self.node.prepare(render(self.passwords, SUBSTATIONS))
-        link_needed(self.node.plugins, own_folder(self.node.folder / PLUGINS))
+        self._plugins = link_needed(self.node.plugins, own_folder(self.node.folder / PLUGINS))
         if self._epmd is None and not answers(self.node.ports.epmd):  # a member's may run already
             self._epmd = self._spawn(self.node.epmd_command())
         self._starts += 1
         self._server = self._spawn(self.node.server_command())
         # Erlang reads each of a thousand modules in another thread: to wake one on another
         # processor takes longer than the reading, so a node boots in two thirds of the time
-        os.sched_setaffinity(self._server.pid, {secrets.choice(PROCESSORS)})
+        _pin(self._server.pid, {next(_TURNS)})
 
     def wait(self) -> None:
         """Wait until the node that was started accepts clients."""
@@ -104,9 +107,8 @@ class Broker:
             assert self._server.poll() is None, f"RabbitMQ ended:\n{self.log()}"
             assert time.monotonic() < deadline, f"RabbitMQ did not start:\n{self.log()}"
             time.sleep(0.05)
-        for thread in Path(f"/proc/{self._server.pid}/task").iterdir():
-            with suppress(ProcessLookupError):  # it has ended
-                os.sched_setaffinity(int(thread.name), PROCESSORS)
+        for thread in Path(f"/proc/{self._server.pid}/task").glob("*"):
+            _pin(int(thread.name), {*PROCESSORS})
         self.declared()
 
     def declared(self) -> None:
@@ -187,7 +189,7 @@ class Broker:
             "PATH": os.environ["PATH"],
             **variables,
             "ERL_FLAGS": f"{variables['ERL_FLAGS']} +S {len(PROCESSORS)}:{len(PROCESSORS)}",
-            "RABBITMQ_PLUGINS_DIR": str(self.node.folder / PLUGINS),
+            **self._plugins,
         }
         with self.log_file.open("ab") as log:
             return subprocess.Popen(  # noqa: S603
@@ -206,6 +208,12 @@ class Broker:
         self._server.send_signal(how)
         self._server.wait(STOP_SECONDS)
         self._server = None
+
+
+def _pin(thread: int, processors: set[int]) -> None:
+    """Have a thread, if it is still there, run on these processors, where that is allowed."""
+    with suppress(OSError):
+        os.sched_setaffinity(thread, processors)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,7 @@
 """The plugins that a node needs, in a folder of their own.
 
-For each of a thousand modules, RabbitMQ 3.10 asks every folder on its path for it, one after the
-other, and each plugin that is installed has one. With those alone that it needs, a node takes a
-fifth less to boot, of which the tests do some eighty.
+RabbitMQ 3.10 looks through all plugins that are installed when it boots. With those alone that it
+needs, it takes a fifth less time, and the tests boot some forty nodes.
 """
 
 from __future__ import annotations
@@ -19,21 +18,27 @@ _NEEDED: Final = re.compile(r"applications\s*,\s*\[([^\]]*)\]")  # also the incl
 _NAME: Final = re.compile(r"\w+")
 
 
-def link_needed(plugins: Iterable[str], folder: Path) -> None:
-    """Link the server's applications, these plugins, and all that they need, into a folder."""
-    for name, source in needed([*SERVER, *plugins], installed()).items():
+def link_needed(plugins: Iterable[str], folder: Path) -> dict[str, str]:
+    """Link the server's applications, these plugins, and all that they need, into a folder.
+
+    Return the variable that leads a node there; none where RabbitMQ is installed elsewhere.
+    """
+    among = installed()
+    if not among:
+        return {}
+    for name, source in needed([*SERVER, *plugins], among).items():
         link = folder / source.name
         if not link.exists():
             link.symlink_to(source)
         assert (link / "ebin" / f"{name}.app").exists(), f"{link} is of another RabbitMQ"
+    return {"RABBITMQ_PLUGINS_DIR": str(folder)}
 
 
 def installed() -> dict[str, Path]:
-    """Return the folder of each application that comes with RabbitMQ."""
+    """Return the folder of each application that comes with RabbitMQ; none if it is elsewhere."""
     home = SCRIPT.resolve().parents[1]
     found = {file.stem: file.parents[1] for file in home.glob("plugins/*/ebin/*.app")}
-    assert SERVER[0] in found, f"{home}/plugins does not have RabbitMQ"
-    return found
+    return found if SERVER[0] in found else {}
 
 
 def needed(names: Iterable[str], among: dict[str, Path]) -> dict[str, Path]:

@@ -256,10 +256,13 @@ touch "$(echo .venv/lib/*)/site-packages/pip_audit.py"
 def test_bootstrap_installs_with_uv_or_else_with_pip(
     place: Place, tmp_path: Path, *, works: bool
 ) -> None:
-    """Of uv the locked version, and none of its settings but for the package index."""
+    """Of uv the locked version, and none of its settings but for the package index.
+
+    What either has left half done looks complete to both: it is not used.
+    """
     index = tmp_path / "index"
     index.mkdir()
-    program = UV if works else f"{UV.partition('touch')[0]}exit 2\n"
+    program = UV if works else f"{UV.partition('touch')[0]}touch .venv/half; exit 2\n"
     lock = wheel(index, "pip-audit", "1.0", {"pip_audit.py": "installed = 'by pip'\n"})
     lock += wheel(index, "uv", "9.9", {"{data}/scripts/uv": program})
     (place.project / "requirements-dev.lock").write_text(lock)
@@ -276,6 +279,13 @@ def test_bootstrap_installs_with_uv_or_else_with_pip(
     packages = next((place.project / ".venv" / "lib").iterdir()) / "site-packages"
     assert (packages / "pip_audit.py").read_text() == ("" if works else "installed = 'by pip'\n")
     assert ("trying with pip" in done.stderr) is not works
+    assert not (place.project / ".venv" / "half").exists()
+    if works:
+        (place.project / ".venv" / "installed").unlink()  # it is written last
+        (place.project / ".venv" / "half").touch()
+        again = place.run("deploy/local/bootstrap", variables=variables)
+        assert again.returncode == 0, again.stderr
+        assert not (place.project / ".venv" / "half").exists()
 
 
 def test_make_commands_wait_for_each_other(place: Place) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import pytest
 
 from dispatcher.lifecycle import SENT_AGAIN
+from dispatcher.requeue_overflow import MAX_HELD_SECONDS
 from grid import topology
 from grid.amqp import Outcome
 from grid.events import Event, State
@@ -311,6 +312,48 @@ async def test_core_leaves_session_alone_when_the_second_copy_of_its_job_is_refu
     assert harness.publisher.routed() == [("j1", "s1")]
     assert harness.queue.acked == [1]
     assert harness.tracker.substations["s1"].load == 0, "the copy is not in flight any more"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.UNROUTABLE])
+async def test_core_keeps_reclaimed_job_that_its_restarted_substation_refuses(
+    outcome: Outcome,
+) -> None:
+    """The log has no end of the session that was killed: the job is not charging any more."""
+    harness = Harness(recording(), "s1", "s2")
+    harness.read_events(assigned("j1", "s1"), Event(State.CHARGING, AT, "j1", "s1"))
+    harness.fail_page("s1")
+    assert harness.reclaim.deliver("s1", body("j1", "s1"), "j1")
+    await turns()
+    harness.arrive("s1")
+    harness.route()
+    await turns()
+    assert harness.publisher.routed() == [("j1", "s1")]
+    harness.publisher.answer(SUBSTATIONS, outcome)
+    await turns()
+    assert harness.reclaim.acked == []
+    assert harness.in_hand().jobs == {"j1"}
+    assert harness.core.waiting == 1
+
+
+async def test_core_sends_requeued_job_elsewhere_that_its_killed_substation_refuses() -> None:
+    """Its copy goes where the log has the session, in case it lives; else to another."""
+    harness = Harness(recording(), "s1", "s2", connectors=2)
+    harness.read_events(assigned("j1", "s1"), Event(State.CHARGING, AT, "j1", "s1"))
+    harness.fail_page("s1")
+    harness.read("s2", load=2)
+    assert harness.reclaim.deliver("s1", body("j1"), "j1")
+    await turns()
+    harness.now += MAX_HELD_SECONDS + 1
+    harness.shell.tick()
+    harness.publisher.answer(topology.REQUESTS)
+    await turns()
+    harness.queue.bring(body("j1"), "j1", headers=harness.publisher.headers["j1"])
+    await turns()
+    harness.publisher.answer(SUBSTATIONS, Outcome.UNROUTABLE)
+    await turns()
+    harness.read("s2", load=0)
+    await turns()
+    assert harness.publisher.routed()[-1] == ("j1", "s2")
 
 
 async def test_core_logs_that_a_queue_refused_a_job(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,10 +6,11 @@ import pytest
 
 from dispatcher.inputs import ControlChanged
 from grid import kinds, parking, topology
+from grid.amqp import Outcome
 from grid.controls import Availability, Control
 from grid.events import Event, State
-from tests.dispatcher.harness import AT, Harness, body, confirming
-from tests.fake_broker import turns
+from tests.dispatcher.harness import AT, SUBSTATIONS, Harness, body, confirming
+from tests.fake_broker import FakePublisher, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
@@ -137,3 +138,21 @@ async def test_core_decides_on_redelivered_replay_of_job_that_was_assigned_befor
     harness.queue.bring(body("j2"), "j2", again=True, headers=ONCE)
     await turns()
     assert harness.publisher.routed()[1:] == [("j2", "s1")]
+
+
+async def test_core_sends_redelivered_replay_in_hand_once() -> None:
+    """What was assigned before the replay does not count, though the log lacks the new decision."""
+    harness = Harness(FakePublisher(), "s1", "s2")
+    first = kinds.assigned("j1", AT - 20, "s1", 1, requested_at=AT - 21, replays=0, decision={})
+    harness.read_events(first, parked("j1"))
+    harness.shell.feed(ControlChanged("s1", Control("s1", Availability.DRAINING, None, 1)))
+    harness.queue.bring(body("j1"), "j1", headers=ONCE)
+    await turns()
+    harness.publisher.answer(topology.EVENTS, Outcome.REFUSED)
+    harness.queue.break_link()
+    await turns()
+    harness.queue.bring(body("j1"), "j1", again=True, headers=ONCE)
+    await turns()
+    harness.publisher.answer(SUBSTATIONS)
+    await turns()
+    assert harness.publisher.routed() == [("j1", "s2")]
