@@ -202,7 +202,8 @@ class Explainer:
             renewed["utilisation"] = round(_utilisation(figures, state.places), 4)
             renewed["outstanding"] = state.outstanding
             renewed["power_kw"] = round(figures.power_kw, 3)
-        renewed["gauge_age_seconds"] = None if asked_at is None else round(now - asked_at, 3)
+        if last.circumstances is not self._circumstances:
+            renewed["gauge_age_seconds"] = None if asked_at is None else round(now - asked_at, 3)
         renewed["eligible"], renewed["reason"] = reason is None, reason
         return _Row(version, state.revision, self._circumstances, asked_at, renewed)
 

@@ -63,6 +63,9 @@ class Figures(Struct, frozen=True, gc=False):
         share = blind = (load + 1.0) / places
         if self.share == inf:
             share = inf
+        power, headroom, most_kw = 0.0, -inf, self.most_kw
+        if most_kw < inf:
+            power, headroom = round(share_of(power_kw, most_kw), DIGITS), most_kw - power_kw
         return Figures(
             share,
             inf if self.blind == inf else blind,
@@ -70,13 +73,13 @@ class Figures(Struct, frozen=True, gc=False):
             self.most_ahead,
             share if share <= self.most else inf,
             share if share <= self.most_ahead else inf,
-            0.0 if self.most_kw == inf else round(share_of(power_kw, self.most_kw), DIGITS),
+            power,
             self.per_kw,
             self.background,
             self.rated,
-            self.most_kw,
+            most_kw,
             self.gauge,
-            -inf if self.most_kw == inf else self.most_kw - power_kw,
+            headroom,
             load,
             power_kw,
             self.asked_at,
