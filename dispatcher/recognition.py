@@ -217,7 +217,9 @@ def _copy_of(job: Job, substation: str) -> Judgement:
         return Judgement(Action.LEAVE, "it may be the message whose confirm is still to come")
     if job.is_reclaimed and job.origin == substation and not job.is_ours:
         return Judgement(Action.ATTACH, "its first delivery was lost with a link")
-    if not job.is_ours and not job.confirmed:
+    in_flight = job.state is JobState.ASSIGNED or not job.is_ours
+    if in_flight and not job.confirmed:
+        # that one takes it to be there, if its link breaks and the request comes to it again
         return Judgement(Action.LEAVE, "another dispatcher may have sent it there")
     return _dropped("another delivery of its job is in hand", DropReason.IN_HAND)
 

@@ -294,6 +294,8 @@ STEPS = [*Simulation().steps, *OFTEN]
 @example(steps=["leaves", "crash late", "swap", "refuse", "dead", "dead too"], ahead=3_600.0)
 # its jobs are reclaimed, and go back while another dispatcher is active
 @example(steps=["new"] * 4 + ["settle"] + ["dies", "not fed"] * 3, ahead=0.0)
+# the copy of a job that another dispatcher sent is reclaimed while its own one is in flight
+@example(steps=["new"] * 3 + ["confirm", "read", "swap", "dead too", "swap"], ahead=0.0)
 # a session is left to its substation, whose other jobs are reclaimed
 @example(steps=["new"] * 6 + ["settle", "begin"] + ["is cut off"] * 3, ahead=0.0)
 @examples(300)
