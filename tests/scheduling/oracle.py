@@ -8,6 +8,7 @@ from math import ceil, exp, inf
 from grid.messages import DEFAULT_POWER_KW
 from scheduling.candidates import CandidateTable
 from scheduling.load_tracker import LoadTracker
+from scheduling.power_limits import usual_seconds
 from scheduling.readings import BACKGROUND_POWER, CONNECTORS, LOAD, POWER, RATED_POWER
 from scheduling.substation_state import SubstationState
 from tests.scheduling.tables import PERIOD
@@ -93,6 +94,15 @@ def has_room(state: SubstationState, requested: float, now: float, slow_start: f
     rated = most_kw(state, now)
     fits = rated is None or (rated > 0 and (power(state) + requested) / rated <= 1 + NEARLY)
     return expected(state, now) + 1 <= room and fits
+
+
+def keeps_limits(state: SubstationState, requested: float, now: float) -> bool:
+    """Return whether a session of usual length would cross no power limit until its end."""
+    if state.power_limits is None:
+        return True
+    end, drawn = now + usual_seconds(state.session_seconds), power(state) + requested
+    steps = (each for each in state.power_limits.steps if each.start < end and each.end > now)
+    return all(drawn <= each.kw * (1 + NEARLY) for each in steps)
 
 
 def usable(
