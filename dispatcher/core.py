@@ -200,7 +200,7 @@ class Core:
         """Apply an input, and return the commands to execute, in their order.
 
         An unforeseen error becomes a command (``Fail``), which ends the process once all others are
-        executed. One that is thrown here is the last; the commands before it stay.
+        executed. One that ends the handling of the input is the last; the others before it stay.
         """
         commands = self.life.begin_input(at)
         try:

@@ -173,10 +173,6 @@ class JobIndex:
 
     # both together
 
-    def last_known_at(self, job: str) -> str:
-        """Return the substation that has a job by the event log; empty if unknown."""
-        return self.charging_at(job) or self.assigned_to(job) or ""
-
     def went_elsewhere(self, job: str, substation: str) -> bool:
         """Return whether a job in a substation's queue was sent elsewhere since, or ended here.
 

@@ -290,18 +290,15 @@ class Lifecycle:
             self._metrics.wait_seconds.observe(waited, job.trace.exemplar)
             self._close(job)
             return
-        if outcome is not Outcome.ABANDONED:
-            self._metrics.refused.labels(substation).inc()
         self._on_not_confirmed(job, outcome)
 
-    def _close(self, job: Job, outcome: str = "") -> None:
+    def _close(self, job: Job, text: str = "") -> None:
         """Acknowledge a job once it is confirmed, and its decisions are confirmed or failed."""
         if not job.confirmed or job.unrecorded:
             return
         name, substation = job.request.id, job.substation
         self.index.note_sent(name, substation, job.assigned_at, job.replays)
-        text = outcome or f"sent to {substation}"
-        self.do(LogJob(name, job.trace, text, substation, job.since))
+        self.do(LogJob(name, job.trace, text or f"sent to {substation}", substation, job.since))
         if job.decided_after is not None:
             self._unsettled.acknowledged(job.decided_after, self.at.now)
         self.acknowledge(job)
@@ -332,6 +329,7 @@ class Lifecycle:
         is_there = refused and self._charges(where, job)
         self._tracker.undo(where)
         if refused:
+            self._metrics.refused.labels(where).inc()
             problem = f"its queue does not take jobs: {outcome.value}"
             self._tracker.refuse(where, problem, self.at.now)
             text = f"not taken by the queue of {where}: {outcome.value}"

@@ -193,12 +193,13 @@ class Recognition:
         one to where the request may not go: another request had its id before.
         """
         index, job = self._index, request.id
-        where = index.last_known_at(job)
-        if where and index.charging_at(job) is None:
-            is_older = index.assigned_at(job) < request.requested_at
-            may_go = not request.eligible_substations or where in request.eligible_substations
-            if index.assigned_after(job) < replays or (is_older and not may_go):
-                where = ""
+        if (charging := index.charging_at(job)) is not None:
+            return charging
+        where = index.assigned_to(job)
+        is_older = index.assigned_at(job) < request.requested_at
+        may_go = not request.eligible_substations or where in request.eligible_substations
+        if index.assigned_after(job) < replays or (is_older and not may_go):
+            where = None
         # a session may last longer than the index remembers jobs
         return where or self._open_jobs.charging_at(job) or ""
 
@@ -219,7 +220,7 @@ def _copy_of(job: Job, substation: str) -> Judgement:
         return Judgement(Action.ATTACH, "its first delivery was lost with a link")
     in_flight = job.state is JobState.ASSIGNED or not job.is_ours
     if in_flight and not job.confirmed:
-        # that one takes it to be there, if its link breaks and the request comes to it again
+        # which would take its job to be there, if the request came back to it
         return Judgement(Action.LEAVE, "another dispatcher may have sent it there")
     return _dropped("another delivery of its job is in hand", DropReason.IN_HAND)
 

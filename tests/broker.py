@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,6 @@ class Broker:
         self.passwords = passwords or new_passwords()
         self.node = node or Node(folder, NodePorts(*free_ports(5)))
         self.log_file = folder / "output.log"
-        self._plugins: dict[str, str] = {}
         self._declared = 0.0
         self._starts = 0
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -90,7 +90,6 @@ class Broker:
     def begin(self) -> None:
         """Start the node, and do not wait for it."""
         self.node.prepare(render(self.passwords, SUBSTATIONS))
-        self._plugins = link_needed(self.node.plugins, own_folder(self.node.folder / PLUGINS))
         if self._epmd is None and not answers(self.node.ports.epmd):  # a member's may run already
             self._epmd = self._spawn(self.node.epmd_command())
         self._starts += 1
@@ -178,6 +177,11 @@ class Broker:
         finally:
             if self._server is not None and self._starts == starts:
                 self._management.drop_vhost(name)
+
+    @cached_property
+    def _plugins(self) -> dict[str, str]:
+        """Link the plugins that it needs; return the variable that leads to them."""
+        return link_needed(self.node.plugins, own_folder(self.node.folder / PLUGINS))
 
     @property
     def _management(self) -> Management:

@@ -115,16 +115,16 @@ class Kind(IntEnum):
     SHARED = 0  # share something for long
     SYSTEM = 1  # wait for systems of their own
     SERVER = 2  # use a server
-    ALONE = 3  # neither
+    REST = 3  # compute, most of them shortly
 
 
 # The share of the run by which all groups of a kind have begun. What waits does not come last.
-_END: Final = {Kind.SHARED: 0.0, Kind.SYSTEM: 0.8, Kind.SERVER: 0.9, Kind.ALONE: 1.0}
+_END: Final = {Kind.SHARED: 0.0, Kind.SYSTEM: 0.8, Kind.SERVER: 0.9, Kind.REST: 1.0}
 
 
 def _kind(item: pytest.Item) -> Kind:
     if not is_marked(item):
-        return Kind.ALONE
+        return Kind.REST
     if item.nodeid.startswith(("tests/faults/", BENCH, PAGES)):
         return Kind.SHARED
     return Kind.SYSTEM if item.get_closest_marker("e2e") is not None else Kind.SERVER

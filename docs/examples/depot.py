@@ -20,11 +20,9 @@ class SpreadFeeders:
 
     def pick(self, candidates: Candidates, random: Random) -> Pick:
         """Return a candidate on the feeder with the least power; ties at random."""
-        labels = (candidates.labels[name] for name in candidates.names)
         # one without the label hangs on a feeder of its own
         feeders = [
-            each.get("feeder", f"of {name} alone")
-            for each, name in zip(labels, candidates.names, strict=True)
+            candidates.labels[name].get("feeder", f"of {name} alone") for name in candidates.names
         ]
         drawn: dict[str, float] = defaultdict(float)
         for feeder, power_kw in zip(feeders, candidates.figures.power_kw.tolist(), strict=True):
