@@ -23,6 +23,7 @@ class Reservation(Generic[W]):
     def __init__(self, table: CandidateTable) -> None:
         self._table = table
         self._since: dict[W, float] = {}  # when each first lacked power, though not a connector
+        self._skipped: list[W] = []  # in this pass, behind one that lacks power
         self._job: W | None = None  # for which it is reserved
         self._in_vain: set[W] = set()  # those that would not fit anywhere even alone, for a while
         self._look_at = 0.0
@@ -33,10 +34,12 @@ class Reservation(Generic[W]):
 
     def review(self, queue: WaitQueue[W], now: float) -> bool:
         """Release what is reserved in vain, or for no job that waits; return whether it was."""
+        self._skipped.clear()
         if now >= self._look_at:
             self._look_at = now + RETRY_INTERVAL
             self._in_vain.clear()
-            self._since = {job: self._since[job] for job in queue if job in self._since}
+            if since := self._since:
+                self._since = {job: since[job] for job in queue if job in since}
         job = self._job
         if job is None or (any(each is job for each in queue) and self._reserve(job, now)):
             return False
@@ -56,8 +59,20 @@ class Reservation(Generic[W]):
         if due and job not in self._in_vain and not self._reserve(job, now):
             self._in_vain.add(job)
 
-    def on_assigned(self, job: W) -> None:
-        """Forget a job that is assigned, and release what was reserved for it."""
+    def on_skipped(self, job: W, refused: W) -> None:
+        """Note a job that is not asked, since it needs no less than one that was just refused."""
+        if refused in self._since:
+            self._skipped.append(job)
+
+    def on_assigned(self, job: W, now: float) -> None:
+        """Forget a job that is assigned, and release what was reserved for it.
+
+        Those skipped in this pass are overtaken by it: their time begins, and not only when the
+        one for which they were skipped is gone.
+        """
+        for each in self._skipped:
+            self._since.setdefault(each, now)
+        self._skipped.clear()
         self._since.pop(job, None)
         if job is self._job:
             self.release()

@@ -74,7 +74,7 @@ class Scheduler(Generic[W]):
         self._reserve = reserve
         self._may_send_ahead = send_ahead
         # what a lower limit to come, or a booking, refused in this pass, though there is power now
-        self._too_long: list[Requirements] = []
+        self._too_long: list[W] = []
         self._full: bool | None = None  # no capacity, be it ahead or not, when last looked
         self.capacity_left = True  # after the last pass, for a usual job that none waiting can use
 
@@ -120,8 +120,8 @@ class Scheduler(Generic[W]):
     def _pass_over(self, queue: WaitQueue[W], now: float) -> list[Assignment[W]]:
         assignments: list[Assignment[W]] = []
         passed_over: list[W] = []
-        # the least power for which there was no capacity, by what was allowed
-        too_much: dict[tuple[str, ...], float] = {}
+        # of those for which there was no capacity the one of least power, by what was allowed
+        too_much: dict[tuple[str, ...], W] = {}
         self._too_long.clear()
         seen, waiting, reserve = 0, len(queue), self._reserve
         others_may_take = inf if reserve is None else reserve.others_may_take(self._table, now)
@@ -153,16 +153,16 @@ class Scheduler(Generic[W]):
         return assignments
 
     def _assign(
-        self, job: W, others: int, too_much: dict[tuple[str, ...], float], now: float
+        self, job: W, others: int, too_much: dict[tuple[str, ...], W], now: float
     ) -> Assignment[W] | None:
         """Assign a job, while so many others wait; None where there is no capacity for it.
 
         Then ``capacity_left`` says whether there may be some for others.
         """
         needs, table = job.requirements, self._table
-        if needs.power_kw >= too_much.get(needs.allowed, inf) and not self._reservation.is_for(job):
-            return None
-        if self._too_long and self._is_too_long(needs) and not self._reservation.is_for(job):
+        refused = self._refused_for_less(needs, too_much)
+        if refused is not None and not self._reservation.is_for(job):
+            self._reservation.on_skipped(job, refused)
             return None
         ahead = self._ahead(others)
         found = table.candidates_for(
@@ -174,16 +174,20 @@ class Scheduler(Generic[W]):
             seconds=needs.seconds,
         )
         if found is not None:
-            self._reservation.on_assigned(job)
+            self._reservation.on_assigned(job, now)
             return self._assigned(job, found, now)
         if table.plans_ahead and table.candidates_for(
             needs.power_kw, needs.allowed, now, ahead=ahead
         ):
             # a shorter one may fit
-            longer = (each for each in self._too_long if not _needs_no_less(each, needs))
-            self._too_long = [*longer, needs]
+            longer = (
+                each for each in self._too_long if not _needs_no_less(each.requirements, needs)
+            )
+            self._too_long = [*longer, job]
         else:
-            too_much[needs.allowed] = min(needs.power_kw, too_much.get(needs.allowed, inf))
+            least = too_much.get(needs.allowed)
+            if least is None or needs.power_kw < least.requirements.power_kw:
+                too_much[needs.allowed] = job
         if table.powered:
             self._reservation.on_passed_over(job, now)
         # others might find capacity all the same; one with a reservation must be asked in any case
@@ -209,8 +213,17 @@ class Scheduler(Generic[W]):
         assignment = Assignment(job, substation, why)
         return _with_note(assignment, note) if note else assignment
 
-    def _is_too_long(self, needs: Requirements) -> bool:
-        return any(_needs_no_less(needs, each) for each in self._too_long)
+    def _refused_for_less(
+        self, needs: Requirements, too_much: Mapping[tuple[str, ...], W]
+    ) -> W | None:
+        """Return a job that needs no more, and was refused in this pass; None if there is none."""
+        least = too_much.get(needs.allowed)
+        if least is not None and needs.power_kw >= least.requirements.power_kw:
+            return least
+        for each in self._too_long:
+            if _needs_no_less(needs, each.requirements):
+                return each
+        return None
 
     def _ahead(self, others: int) -> bool:
         """Return whether enough others wait for one job to be dispatched ahead."""

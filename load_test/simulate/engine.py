@@ -57,7 +57,7 @@ class Outcome:
     ends: list[float | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Request:
     job: int
     requirements: Requirements

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grid.controls import Availability, Control
@@ -257,6 +257,8 @@ ASKED = st.tuples(
 )
 
 
+@example([(50.0, (), -8), (RATED, (), -8)], 2, 10.0, -10, "b")  # both are overtaken at once
+@example([(50.0, (), -8), (50.0, (), -8)], 12, 30.0, 0, "b")  # and so are equal ones
 @given(
     st.lists(ASKED, min_size=1, max_size=5),
     st.integers(0, 12),
