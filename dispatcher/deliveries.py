@@ -223,23 +223,24 @@ class Deliveries:
 
     # jobs from the queues of substations
 
-    def handle_reclaimed(self, substation: str, delivery: Delivery) -> bool:
-        """Handle a job from a substation's queue; return False if it is to stay there.
+    def handle_reclaimed(self, substation: str, delivery: Delivery) -> Action:
+        """Handle a job from a substation's queue; return what is done with its delivery.
 
-        If the job was sent elsewhere since, or is in hand, this copy is acknowledged. If it is
-        being sent to that same substation, this copy stays in its queue.
+        If the job was sent elsewhere since, this copy is acknowledged; while it is in hand by
+        another delivery, the copy is to be kept. If it is being sent to that same substation, the
+        copy is to stay in its queue.
         """
         life = self._life
         if not self.deciding:
-            return False
+            return Action.LEAVE
         if (request := life.read_or_park(delivery)) is None:
-            return True
+            return Action.DROP
         in_hand = life.jobs.get(request.id)
         judgement = self._recognition.reclaimed(request, substation, in_hand, life.at.now)
         if judgement.action is not Action.DECIDE:
             self._log(request, delivery, judgement)
-        if judgement.action is Action.LEAVE:
-            return False
+        if judgement.action in (Action.LEAVE, Action.KEEP):
+            return judgement.action
         if judgement.action is Action.DROP:
             life.do(Ack(delivery))
         elif judgement.action is Action.ATTACH and in_hand is not None:
@@ -252,7 +253,7 @@ class Deliveries:
                 life.resend(job, judgement.substation, SENT_AGAIN)
             else:
                 life.wait(job)
-        return True
+        return judgement.action
 
     def _log(self, request: ChargeRequest, delivery: Delivery, judgement: Judgement) -> None:
         """Log what is done with a delivery that is not decided on, and why."""

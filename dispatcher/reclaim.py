@@ -3,14 +3,14 @@
 A reclaimed job stays unacknowledged in the substation's queue until it is safe elsewhere. If
 anything breaks before, RabbitMQ requeues it, and it is reclaimed again. The sessions of a living
 substation are left to it: such a delivery is kept here unacknowledged, and requeued as soon as the
-queue is no longer due. Requeuing it each time would end in ``charge.parked``, since RabbitMQ counts
-how often a message is delivered.
+queue is no longer due. So is a second copy of a job in hand, until that is settled. Requeuing them
+each time would end in ``charge.parked``, since RabbitMQ counts how often a message is delivered.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -66,6 +66,7 @@ class Reclaiming:
         self._open_jobs = open_jobs
         self._handed: dict[Delivery, str] = {}  # handed over, and the substation where it waited
         self._own_sessions: dict[str, list[Delivery]] = {}  # of substations that are alive
+        self._copies: list[tuple[str, Delivery]] = []  # of jobs in hand, and where they waited
         self._due: dict[str, Evacuation] = {}
         self._turns: deque[str] = deque()  # the queues from which jobs are taken, in turn
         self._in_turn = 0  # jobs of the first of them that were taken in this turn
@@ -82,14 +83,21 @@ class Reclaiming:
 
     def holds(self, substation: str) -> bool:
         """Return whether jobs taken from a substation's queue are in hand, or left to it."""
-        return substation in self._own_sessions or any(
-            where == substation and each.is_live for each, where in self._handed.items()
+        return (
+            substation in self._own_sessions
+            or any(where == substation for where, _ in self._copies)
+            or any(where == substation and each.is_live for each, where in self._handed.items())
         )
+
+    def is_due(self, substation: str) -> bool:
+        """Return whether a substation's queue is to be emptied, by the last review."""
+        return substation in self._due
 
     def on_link_lost(self) -> None:
         """Forget all deliveries: RabbitMQ has requeued them, and may have been away."""
         self._handed.clear()
         self._own_sessions.clear()
+        self._copies.clear()
         self._turns.clear()
         self._interrupted = True
 
@@ -99,11 +107,13 @@ class Reclaiming:
         return [self._handed.pop(each) for each in settled]
 
     def stop(self) -> list[Delivery]:
-        """Stop reclaiming; remove and return the sessions that were left to their substations."""
+        """Stop reclaiming; remove and return the sessions left to their substations, and copies."""
         self._turns.clear()
-        sessions = [each for deliveries in self._own_sessions.values() for each in deliveries]
+        kept = [each for deliveries in self._own_sessions.values() for each in deliveries]
+        kept += [each for _, each in self._copies]
         self._own_sessions.clear()
-        return sessions
+        self._copies.clear()
+        return kept
 
     def review(self, now: float) -> Review:
         """Look at all substations, once in each interval, and begin with the queues that are due.
@@ -190,6 +200,17 @@ class Reclaiming:
     def leave_session(self, substation: str, delivery: Delivery) -> None:
         """Keep the delivery of a session that is left to its substation."""
         self._own_sessions.setdefault(substation, []).append(delivery)
+
+    def keep_copy(self, substation: str, delivery: Delivery) -> None:
+        """Keep a second copy of a job in hand."""
+        self._copies.append((substation, delivery))
+
+    def pop_copies(self, in_hand: Set[str]) -> list[tuple[str, Delivery]]:
+        """Remove and return the copies of jobs that are settled, and where they waited."""
+        settled = [each for each in self._copies if each[1].id not in in_hand]
+        if settled:
+            self._copies = [each for each in self._copies if each[1].id in in_hand]
+        return settled
 
     def hand_over(self, substation: str, delivery: Delivery) -> list[Command]:
         """Record that a job is in hand, until it is acknowledged."""

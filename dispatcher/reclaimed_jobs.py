@@ -13,7 +13,7 @@ from dispatcher.inputs import JobReclaimed, ReclaimDue, ReclaimedLost
 from dispatcher.lifecycle import Lifecycle
 from dispatcher.metrics import Metrics
 from dispatcher.reclaim import Reclaiming
-from dispatcher.recognition import DropReason
+from dispatcher.recognition import Action, DropReason
 from dispatcher.standby import Standby
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class ReclaimedJobs:
         for delivery in ended:
             self._drop_ended(delivery)
         life.do_all(commands)
+        for substation, delivery in reclaiming.pop_copies(life.jobs.keys()):
+            self._judge_copy(substation, delivery)
         if self._deliveries.is_current and life.open_jobs.complete:
             take = reclaiming.advance(life.at.now)
             if take is not None:
@@ -92,11 +94,23 @@ class ReclaimedJobs:
             self._drop_ended(delivery)
         elif reclaiming.is_own(substation, delivery):
             reclaiming.leave_session(substation, delivery)
-        elif self._deliveries.handle_reclaimed(substation, delivery):
-            self._life.do_all(reclaiming.hand_over(substation, delivery))
+        else:
+            action = self._deliveries.handle_reclaimed(substation, delivery)
+            if action is Action.KEEP:
+                reclaiming.keep_copy(substation, delivery)
+            elif action is Action.LEAVE:
+                self._life.do(Requeue(delivery))
+                reclaiming.end_turn()
+            else:
+                self._life.do_all(reclaiming.hand_over(substation, delivery))
+
+    def _judge_copy(self, substation: str, delivery: Delivery) -> None:
+        """Handle a copy of a job that is not in hand any more, unless it belongs where it was."""
+        is_elsewhere = self._life.index.went_elsewhere(delivery.id or "", substation)
+        if is_elsewhere or self._reclaiming.is_due(substation):
+            self._handle(substation, delivery)
         else:
             self._life.do(Requeue(delivery))
-            reclaiming.end_turn()
 
     def _drop_ended(self, delivery: Delivery) -> None:
         """Acknowledge a job from a substation's queue whose session has ended there."""

@@ -31,6 +31,7 @@ class Action(Enum):
     RESEND = "sent once more"  # to the substation that may have its job
     ATTACH = "attached to the job in hand"  # whose delivery was lost with a link
     DROP = "dropped"  # acknowledged: see ``DropReason``
+    KEEP = "kept"  # until the job in hand is settled: that one may be lost with its link
     LEAVE = "left in its queue"  # where its job may belong
 
 
@@ -216,12 +217,12 @@ def _copy_of(job: Job, substation: str) -> Judgement:
     """Judge a second copy of a job in hand, from a substation's queue."""
     if job.substation == substation:
         return Judgement(Action.LEAVE, "it may be the message whose confirm is still to come")
-    if job.is_reclaimed and job.origin == substation and not job.is_ours:
+    is_from_there = job.is_reclaimed and job.origin == substation
+    if is_from_there and not job.is_ours:
         return Judgement(Action.ATTACH, "its first delivery was lost with a link")
-    in_flight = job.state is JobState.ASSIGNED or not job.is_ours
-    if in_flight and not job.confirmed:
+    if not (job.confirmed or is_from_there):
         # which would take its job to be there, if the request came back to it
-        return Judgement(Action.LEAVE, "another dispatcher may have sent it there")
+        return Judgement(Action.KEEP, "another dispatcher may have sent it there")
     return _dropped("another delivery of its job is in hand", DropReason.IN_HAND)
 
 

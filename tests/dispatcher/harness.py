@@ -11,14 +11,23 @@ from typing import Any, cast
 from prometheus_client import CollectorRegistry
 
 from dispatcher.choices import policy as find_policy
-from dispatcher.commands import ReadLog, Requeue
+from dispatcher.commands import LookAtQueue, ReadLog, Requeue
 from dispatcher.core import Core
-from dispatcher.failure_detector import FailureDetector
-from dispatcher.inputs import Begin, JobReclaimed, LogRead, Moment, Route
+from dispatcher.failure_detector import DEAD_LOOKS, FailureDetector
+from dispatcher.inputs import (
+    Begin,
+    JobReclaimed,
+    LogRead,
+    Moment,
+    QueueObserved,
+    ReclaimDue,
+    Route,
+)
 from dispatcher.jobs import JobsInHand
 from dispatcher.links import Links
 from dispatcher.log_reader import OWN_EVENTS, LogReader
 from dispatcher.metrics import LoadCollector, Metrics
+from dispatcher.reclaim import INTERVAL_SECONDS
 from dispatcher.shell import Shell
 from dispatcher.standby import Standby
 from dispatcher.watch import SubstationWatch
@@ -247,6 +256,14 @@ class Harness:
     def in_hand(self) -> JobsInHand:
         """Return the jobs that it has not acknowledged."""
         return self.core.in_hand(self.queue.unsettled)
+
+    def find_dead(self, substation: str) -> None:
+        """Have the failure detector find that a substation whose page fails is dead."""
+        state = QueueState(ready=0, consumers=0)
+        self.shell.feed(QueueObserved(LookAtQueue(substation), state))
+        for pause in (0.0, RESCUE_AFTER, *[INTERVAL_SECONDS] * DEAD_LOOKS):
+            self.now += pause
+            self.shell.feed(ReclaimDue(is_fed=True))
 
     def begin(self) -> None:
         """Have it decide from now on."""

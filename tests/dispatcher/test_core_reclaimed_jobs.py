@@ -98,7 +98,7 @@ async def test_core_requeues_reclaimed_job_that_is_being_sent_there() -> None:
     assert harness.reclaim.acked == []
 
 
-async def test_core_acknowledges_reclaimed_copy_of_waiting_job() -> None:
+async def test_core_keeps_reclaimed_copy_until_its_waiting_job_is_sent() -> None:
     """Requeued each time, the copy would end in charge.parked, and hold up those behind it."""
     harness = with_s1_dead(confirming(), "s2")
     harness.read("s2", load=2)
@@ -107,13 +107,49 @@ async def test_core_acknowledges_reclaimed_copy_of_waiting_job() -> None:
     assert harness.reclaim.deliver("s1", body("j1"), "j1")
     assert harness.reclaim.deliver("s1", body("j2"), "j2")
     assert harness.reclaim.deliver("s1", body("j2"), "j2"), "a second copy in the same queue"
+    harness.shell.feed(ReclaimDue(is_fed=True))
     await turns()
-    assert harness.reclaim.acked == [1, 3]
+    assert harness.reclaim.acked == [3]
     harness.read("s2", load=0)
+    await turns()
+    harness.shell.feed(ReclaimDue(is_fed=True))
     await turns()
     assert harness.publisher.routed() == [("j1", "s2"), ("j2", "s2")]
     assert harness.queue.acked == [1]
-    assert harness.reclaim.acked == [1, 3, 2]
+    assert harness.reclaim.acked == [3, 2, 1]
+    assert harness.reclaim.requeued == []
+
+
+async def test_core_sends_the_kept_copy_of_a_job_whose_delivery_is_lost() -> None:
+    """Its request may come back to a dispatcher that sent it there, and drops it."""
+    harness = with_s1_dead(confirming(), "s2")
+    harness.read("s2", load=2)
+    harness.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    assert harness.core.waiting == 1
+    harness.find_dead("s1")
+    assert harness.reclaim.deliver("s1", body("j1"), "j1")
+    harness.queue.break_link()
+    harness.shell.feed(ReclaimDue(is_fed=True))
+    assert (harness.reclaim.acked, harness.reclaim.requeued) == ([], [])
+    harness.read("s2", load=0)
+    await turns()
+    assert harness.publisher.routed() == [("j1", "s2")]
+    assert harness.reclaim.acked == [1]
+
+
+async def test_core_requeues_kept_copy_whose_substation_is_back() -> None:
+    """Its job was sent there: the substation recognises the second copy."""
+    harness = with_s1_dead(confirming(), "s2")
+    harness.read("s2", load=2)
+    harness.queue.bring(body("j1"), "j1", again=True)
+    await turns()
+    assert harness.reclaim.deliver("s1", body("j1"), "j1")
+    harness.read("s1", load=0)
+    await turns()
+    harness.shell.feed(ReclaimDue(is_fed=True))
+    assert harness.publisher.routed() == [("j1", "s1")]
+    assert harness.reclaim.requeued == [("s1", "j1")]
 
 
 async def test_core_requeues_reclaimed_jobs_before_begin_and_after_stop() -> None:
@@ -354,7 +390,7 @@ async def test_core_ignores_late_events_about_reclaimed_copy() -> None:
     assert len(harness.publisher.routed()) == 1
 
 
-async def test_core_acknowledges_reclaimed_copy_of_refused_job() -> None:
+async def test_core_keeps_reclaimed_copy_of_refused_job() -> None:
     """The job waits here for capacity; its copy, requeued each second, would end up parked."""
     harness = Harness(recording(), "s1", "s2")
     harness.read("s2", load=10)
@@ -365,7 +401,16 @@ async def test_core_acknowledges_reclaimed_copy_of_refused_job() -> None:
     await turns()
     assert harness.core.waiting == 1
     assert harness.reclaim.deliver("s1", body("j1"), "j1")
+    harness.shell.feed(ReclaimDue(is_fed=True))
     await turns()
+    assert (harness.reclaim.acked, harness.reclaim.requeued) == ([], [])
+    harness.read("s2", load=0)
+    await turns()
+    harness.publisher.answer(SUBSTATIONS)
+    await turns()
+    harness.shell.feed(ReclaimDue(is_fed=True))
+    await turns()
+    assert harness.publisher.routed() == [("j1", "s1"), ("j1", "s2")]
     assert harness.reclaim.acked == [1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dispatcher.inputs import ReclaimDue
 from dispatcher.jobs import RECLAIMED_HEADER
 from dispatcher.requeue_overflow import RECLAIMED_SECONDS
 from grid import topology
@@ -19,9 +20,9 @@ HOUR = 3600.0
 class Pair:
     """Two that read the same event log."""
 
-    def __init__(self, *substations: str) -> None:
-        self.first = Harness(confirming(), *substations)
-        self.second = Harness(confirming(), *substations)
+    def __init__(self, *substations: str, connectors: int = 10) -> None:
+        self.first = Harness(confirming(), *substations, connectors=connectors)
+        self.second = Harness(confirming(), *substations, connectors=connectors)
         self._told = {self.first: 0, self.second: 0}
 
     async def settle(self) -> None:
@@ -75,6 +76,31 @@ async def test_core_sends_only_one_of_two_copies_of_requeued_request() -> None:
         await pair.settle()
     assert len(pair.second.publisher.routed()) == 1
     assert sorted(pair.second.queue.acked) == [1, 2]
+
+
+async def test_core_does_not_lose_a_job_that_two_leave_to_each_other() -> None:
+    """One has sent it, though the log does not say so; the other has its request, and its copy."""
+    pair, job = Pair("s1", "s2", connectors=2), body("j1")
+    first, second = pair.first, pair.second
+    first.read("s2", load=2)
+    first.queue.bring(job, "j1")
+    await turns()
+    assert first.publisher.routed() == [("j1", "s1")]
+    second.fail_page("s1")
+    second.read("s2", load=2)
+    second.queue.bring(job, "j1", again=True)  # the acknowledgement was lost
+    await turns()
+    assert second.core.waiting == 1
+    second.find_dead("s1")
+    assert second.reclaim.deliver("s1", job, "j1")
+    second.queue.break_link()
+    first.queue.bring(job, "j1", again=True)
+    await turns()
+    assert first.queue.acked == [1, 2], "it was sent from there"
+    second.shell.feed(ReclaimDue(is_fed=True))
+    second.read("s2", load=0)
+    await turns()
+    assert second.publisher.routed() == [("j1", "s2")]
 
 
 @pytest.mark.parametrize("ahead", [0.0, HOUR, -AT / 2])
