@@ -93,7 +93,7 @@ class Sampler(NamedTuple):
         """Return a trace with the flag that says whether it is recorded."""
         if self.keeps_flag and trace.parent:
             return trace
-        sampled = int(trace.trace_id[16:], 16) < self.share * 2**64
+        sampled = int(trace.trace_id[16:], 16) < round(self.share * 2**64)
         return replace(trace, flags=trace.flags | SAMPLED if sampled else trace.flags & ~SAMPLED)
 
 

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from opentelemetry.sdk.trace import sampling
@@ -110,6 +110,7 @@ def test_trace_ids_are_never_all_zeros(bits: int) -> None:
 
 @pytest.mark.parametrize("name", ["always_on", "always_off", "traceidratio"])
 @pytest.mark.parametrize("prefix", ["", "parentbased_"])
+@example(trace=2**64, share=1e-300, parent=None)  # less than one of all ids
 @given(
     trace=st.integers(1, 2**128 - 1),
     share=st.floats(0, 1),
