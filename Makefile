@@ -54,7 +54,7 @@ test: ## every test, against RabbitMQ nodes of their own; e.g. ARGS="-k policy"
 
 test-fast: ## every test that needs neither RabbitMQ nor Prometheus, in a minute or two
 	@deploy/local/bootstrap
-	@EXAMPLES=few $(PYTHON) -m pytest $(SPREAD) --numprocesses $$((2 * $$(nproc))) --maxprocesses 8 \
+	@EXAMPLES=few $(PYTHON) -m pytest $(SPREAD) --numprocesses $$((3 * $$(nproc) / 2)) --maxprocesses 8 \
 	  -m 'not integration and not e2e' $(ARGS)
 
 properties: ## the property tests, 12,000 examples of each, half an hour or more; e.g. EXAMPLES=100000 ARGS="-k wire"

@@ -10,8 +10,9 @@ import pytest
 from load_test import flood
 from load_test.flood import Scene
 from load_test.simulate.scenario import Durations
+from tests.examples import jobs
 
-SCENE = Scene((10, 10, 10), Durations(2.0, 5.0), jobs=3_000)
+SCENE = Scene((10, 10, 10), Durations(2.0, 5.0), jobs=jobs(3_000, 1_000))
 
 
 def test_flood_of_one_tenant_costs_others_at_most_a_fifth_of_their_wait() -> None:
@@ -30,7 +31,9 @@ def test_flood_costs_others_hardly_more_than_the_end_of_a_session() -> None:
 
 def test_flood_leaves_the_demands_of_others_met() -> None:
     """Where vehicles depart; without sharing, a third of them leaves too early."""
-    found = flood.met(Scene((10, 10, 10), Durations(2000.0, 5000.0), jobs=1_500), 0.9, seed=1)
+    found = flood.met(
+        Scene((10, 10, 10), Durations(2000.0, 5000.0), jobs=jobs(1_500, 500)), 0.9, seed=1
+    )
     assert found.without > 0.99
     assert found.shared > 0.93
     assert found.unshared < 0.8
