@@ -67,7 +67,7 @@ class ReclaimedJobs:
                 life.do(take)
 
     def on_taken(self, input: JobReclaimed) -> None:
-        """Acknowledge, hold or handle a job; reject the one over which the code fails."""
+        """Acknowledge, keep or handle a job."""
         substation, delivery, problem = input.substation, input.delivery, input.problem
         if delivery is None or not delivery.is_live:  # else the link broke just then
             empty = delivery is None and not problem
@@ -75,11 +75,7 @@ class ReclaimedJobs:
                 self._reclaiming.on_none_taken(substation, empty=empty, problem=problem)
             )
             return
-        try:
-            self._handle(substation, delivery)
-        except Exception:
-            self._life.do(Reject(delivery))
-            raise
+        self._handle(substation, delivery)
 
     def on_lost(self, _: ReclaimedLost) -> None:
         """Forget the jobs that wait: RabbitMQ has put them back into their queues."""
@@ -89,6 +85,14 @@ class ReclaimedJobs:
             self._life.note_back(job)
 
     def _handle(self, substation: str, delivery: Delivery) -> None:
+        """Handle a delivery from a substation's queue; reject the one over which the code fails."""
+        try:
+            self._judge(substation, delivery)
+        except Exception:
+            self._life.do(Reject(delivery))
+            raise
+
+    def _judge(self, substation: str, delivery: Delivery) -> None:
         reclaiming = self._reclaiming
         if reclaiming.has_ended(delivery):
             self._drop_ended(delivery)
