@@ -100,6 +100,7 @@ class Job(Struct, eq=False):
     assigned_at: float = 0.0  # when that was decided, in Unix seconds
     attempt: int = 0
     confirmed: bool = False  # RabbitMQ has it on its substation's queue
+    charges_there: bool = False  # the queue refused it, a second copy: its session goes on
     unrecorded: int = 0  # decisions of it that RabbitMQ has not answered for yet
     read_to: int = 0  # up to which offset the event log was read when it was requeued
     resent: int = 0  # how often it was sent again since nothing was heard of it

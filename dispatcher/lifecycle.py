@@ -292,13 +292,14 @@ class Lifecycle:
             return
         self._on_not_confirmed(job, outcome)
 
-    def _close(self, job: Job, text: str = "") -> None:
+    def _close(self, job: Job) -> None:
         """Acknowledge a job once it is confirmed, and its decisions are confirmed or failed."""
         if not job.confirmed or job.unrecorded:
             return
         name, substation = job.request.id, job.substation
         self.index.note_sent(name, substation, job.assigned_at, job.replays)
-        self.do(LogJob(name, job.trace, text or f"sent to {substation}", substation, job.since))
+        how = "left to its session at" if job.charges_there else "sent to"
+        self.do(LogJob(name, job.trace, f"{how} {substation}", substation, job.since))
         if job.decided_after is not None:
             self._unsettled.acknowledged(job.decided_after, self.at.now)
         self.acknowledge(job)
@@ -337,8 +338,8 @@ class Lifecycle:
         if outcome is Outcome.UNROUTABLE:
             self._queues.declare(where, self.at.now)
         if is_there:
-            job.confirmed = True
-            self._close(job, f"left to its session at {where}")
+            job.confirmed = job.charges_there = True
+            self._close(job)
         elif job.delivery is None and not (job.early and refused):
             self.forget(job)
             self._await_begin(job)  # it may be there all the same, so it goes nowhere else

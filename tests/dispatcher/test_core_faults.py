@@ -314,6 +314,26 @@ async def test_core_leaves_session_alone_when_the_second_copy_of_its_job_is_refu
     assert harness.tracker.substations["s1"].load == 0, "the copy is not in flight any more"
 
 
+async def test_core_logs_that_a_session_goes_on_though_its_decision_is_recorded_late(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its substation's queue has refused the second copy by then: it was not sent there."""
+    caplog.set_level("DEBUG")
+    harness = Harness(FakePublisher(), "s1", "s2", begun=False)
+    harness.read_events(assigned("j1", "s1"), Event(State.CHARGING, AT, "j1", "s1"))
+    harness.queue.bring(body("j1"), "j1", again=True)
+    harness.begin()
+    await turns()
+    harness.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
+    await turns()
+    assert harness.queue.acked == []
+    harness.publisher.answer(topology.EVENTS)
+    await turns()
+    assert harness.queue.acked == [1]
+    assert "left to its session at s1" in caplog.text
+    assert "sent to s1" not in caplog.text
+
+
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.UNROUTABLE])
 async def test_core_keeps_reclaimed_job_that_its_restarted_substation_refuses(
     outcome: Outcome,
