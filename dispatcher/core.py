@@ -421,7 +421,8 @@ class Core:
             self.life.do(look)
 
     def _on_queue_observed(self, input: QueueObserved) -> None:
-        holding = self.reclaiming.holds(input.look.substation)
+        name, reclaiming = input.look.substation, self.reclaiming
+        holding = reclaiming.holds(name) or reclaiming.keeps_copy(name)
         self.life.do_all(self.queues.observe(input, self.life.at.now, holding=holding))
 
     def _on_targets_changed(self, input: TargetsChanged) -> None:

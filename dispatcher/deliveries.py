@@ -8,11 +8,12 @@ substations whose events may be late have written them (``dispatcher.late_events
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dispatcher.commands import Ack, Fail, LogJob, ReadLog, Reject, Warn, WriteEvent
 from dispatcher.held import HeldRequests
 from dispatcher.inputs import Begin, LogRead, RequestDelivered, RequestsLost, Stop
+from dispatcher.jobs import Job
 from dispatcher.late_events import LateEvents
 from dispatcher.lifecycle import SENT_AGAIN, Lifecycle
 from dispatcher.metrics import Metrics
@@ -25,6 +26,16 @@ from scheduling.load_tracker import LoadTracker
 
 if TYPE_CHECKING:
     from grid.amqp import Delivery
+
+
+class Handled(NamedTuple):
+    """What is still to be done with the delivery of a reclaimed job.
+
+    Either it goes back to its queue, or it is kept: it is a copy of a job in hand.
+    """
+
+    goes_back: bool = False
+    copy_of: Job | None = None
 
 
 class Deliveries:
@@ -223,24 +234,26 @@ class Deliveries:
 
     # jobs from the queues of substations
 
-    def handle_reclaimed(self, substation: str, delivery: Delivery) -> Action:
-        """Handle a job from a substation's queue; return what is done with its delivery.
+    def handle_reclaimed(self, substation: str, delivery: Delivery) -> Handled:
+        """Handle a job from a substation's queue; return what is still to be done.
 
-        If the job was sent elsewhere since, this copy is acknowledged; while it is in hand by
-        another delivery, the copy is to be kept. If it is being sent to that same substation, the
-        copy is to stay in its queue.
+        If the job was sent elsewhere since, this copy is acknowledged. If the job is in hand by
+        another delivery, and not sent yet, the copy is kept; if it is being sent to that same
+        substation, the copy goes back to its queue.
         """
         life = self._life
         if not self.deciding:
-            return Action.LEAVE
+            return Handled(goes_back=True)
         if (request := life.read_or_park(delivery)) is None:
-            return Action.DROP
+            return Handled()
         in_hand = life.jobs.get(request.id)
         judgement = self._recognition.reclaimed(request, substation, in_hand, life.at.now)
         if judgement.action is not Action.DECIDE:
             self._log(request, delivery, judgement)
-        if judgement.action in (Action.LEAVE, Action.KEEP):
-            return judgement.action
+        if judgement.action is Action.LEAVE:
+            return Handled(goes_back=True)
+        if judgement.action is Action.KEEP:
+            return Handled(copy_of=in_hand)
         if judgement.action is Action.DROP:
             life.do(Ack(delivery))
         elif judgement.action is Action.ATTACH and in_hand is not None:
@@ -253,7 +266,7 @@ class Deliveries:
                 life.resend(job, judgement.substation, SENT_AGAIN)
             else:
                 life.wait(job)
-        return judgement.action
+        return Handled()
 
     def _log(self, request: ChargeRequest, delivery: Delivery, judgement: Judgement) -> None:
         """Log what is done with a delivery that is not decided on, and why."""

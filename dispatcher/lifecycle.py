@@ -369,6 +369,7 @@ class Lifecycle:
 
     def acknowledge(self, job: Job) -> None:
         """Acknowledge a job, and forget it."""
+        job.settled = job.confirmed or job.is_ours  # else RabbitMQ redelivers it
         self.forget(job)
         if job.delivery is not None:
             self.do(Ack(job.delivery))

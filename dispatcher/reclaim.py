@@ -3,20 +3,22 @@
 A reclaimed job stays unacknowledged in the substation's queue until it is safe elsewhere. If
 anything breaks before, RabbitMQ requeues it, and it is reclaimed again. The sessions of a living
 substation are left to it: such a delivery is kept here unacknowledged, and requeued as soon as the
-queue is no longer due. So is a second copy of a job in hand, until that is settled. Requeuing them
-each time would end in ``charge.parked``, since RabbitMQ counts how often a message is delivered.
+queue is no longer due. A second copy of a job in hand is kept as well, for as long as the job is in
+hand. Requeuing them each time would end in ``charge.parked``, since RabbitMQ counts how often a
+message is delivered.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dispatcher.commands import Command, Requeue, TakeFromQueue, Warn
 from dispatcher.failure_detector import Evacuation, FailureDetector, Look
 from dispatcher.job_index import JobIndex
+from dispatcher.jobs import Job
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.queues import Queues
 from grid import messages, parking
@@ -38,6 +40,14 @@ class Review(NamedTuple):
 
     ended: list[Delivery]
     commands: list[Command]
+
+
+class Copy(NamedTuple):
+    """A second copy of a job in hand, and the substation in whose queue it was."""
+
+    job: Job
+    substation: str
+    delivery: Delivery
 
 
 class Reclaiming:
@@ -66,7 +76,7 @@ class Reclaiming:
         self._open_jobs = open_jobs
         self._handed: dict[Delivery, str] = {}  # handed over, and the substation where it waited
         self._own_sessions: dict[str, list[Delivery]] = {}  # of substations that are alive
-        self._copies: list[tuple[str, Delivery]] = []  # of jobs in hand, and where they waited
+        self._copies: list[Copy] = []
         self._due: dict[str, Evacuation] = {}
         self._turns: deque[str] = deque()  # the queues from which jobs are taken, in turn
         self._in_turn = 0  # jobs of the first of them that were taken in this turn
@@ -83,11 +93,13 @@ class Reclaiming:
 
     def holds(self, substation: str) -> bool:
         """Return whether jobs taken from a substation's queue are in hand, or left to it."""
-        return (
-            substation in self._own_sessions
-            or any(where == substation for where, _ in self._copies)
-            or any(where == substation and each.is_live for each, where in self._handed.items())
+        return substation in self._own_sessions or any(
+            where == substation and each.is_live for each, where in self._handed.items()
         )
+
+    def keeps_copy(self, substation: str) -> bool:
+        """Return whether a copy from a substation's queue is kept."""
+        return any(each.substation == substation for each in self._copies)
 
     def is_due(self, substation: str) -> bool:
         """Return whether a substation's queue is to be emptied, by the last review."""
@@ -107,10 +119,10 @@ class Reclaiming:
         return [self._handed.pop(each) for each in settled]
 
     def stop(self) -> list[Delivery]:
-        """Stop reclaiming; remove and return the sessions left to their substations, and copies."""
+        """Stop reclaiming; remove and return the deliveries that are kept."""
         self._turns.clear()
         kept = [each for deliveries in self._own_sessions.values() for each in deliveries]
-        kept += [each for _, each in self._copies]
+        kept += [each.delivery for each in self._copies]
         self._own_sessions.clear()
         self._copies.clear()
         return kept
@@ -201,16 +213,16 @@ class Reclaiming:
         """Keep the delivery of a session that is left to its substation."""
         self._own_sessions.setdefault(substation, []).append(delivery)
 
-    def keep_copy(self, substation: str, delivery: Delivery) -> None:
+    def keep_copy(self, copy: Copy) -> None:
         """Keep a second copy of a job in hand."""
-        self._copies.append((substation, delivery))
+        self._copies.append(copy)
 
-    def pop_copies(self, in_hand: Set[str]) -> list[tuple[str, Delivery]]:
-        """Remove and return the copies of jobs that are settled, and where they waited."""
-        settled = [each for each in self._copies if each[1].id not in in_hand]
-        if settled:
-            self._copies = [each for each in self._copies if each[1].id in in_hand]
-        return settled
+    def pop_copies(self) -> list[Copy]:
+        """Remove and return the copies of jobs that are not in hand any more."""
+        left = [each for each in self._copies if each.job.is_left]
+        if left:
+            self._copies = [each for each in self._copies if not each.job.is_left]
+        return left
 
     def hand_over(self, substation: str, delivery: Delivery) -> list[Command]:
         """Record that a job is in hand, until it is acknowledged."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dispatcher.commands import Ack, LogJob, Reject, Requeue
+from dispatcher.commands import Ack, Fail, LogJob, Reject, Requeue
 from dispatcher.deliveries import Deliveries
 from dispatcher.inputs import JobReclaimed, ReclaimDue, ReclaimedLost
 from dispatcher.lifecycle import Lifecycle
 from dispatcher.metrics import Metrics
-from dispatcher.reclaim import Reclaiming
-from dispatcher.recognition import Action, DropReason
+from dispatcher.reclaim import Copy, Reclaiming
+from dispatcher.recognition import DropReason
 from dispatcher.standby import Standby
 
 if TYPE_CHECKING:
@@ -59,15 +59,15 @@ class ReclaimedJobs:
         for delivery in ended:
             self._drop_ended(delivery)
         life.do_all(commands)
-        for substation, delivery in reclaiming.pop_copies(life.jobs.keys()):
-            self._judge_copy(substation, delivery)
         if self._deliveries.is_current and life.open_jobs.complete:
+            for copy in reclaiming.pop_copies():
+                self._settle_copy(copy)
             take = reclaiming.advance(life.at.now)
             if take is not None:
                 life.do(take)
 
     def on_taken(self, input: JobReclaimed) -> None:
-        """Acknowledge, keep or handle a job."""
+        """Handle a job that was taken from a queue, or that none was."""
         substation, delivery, problem = input.substation, input.delivery, input.problem
         if delivery is None or not delivery.is_live:  # else the link broke just then
             empty = delivery is None and not problem
@@ -75,7 +75,13 @@ class ReclaimedJobs:
                 self._reclaiming.on_none_taken(substation, empty=empty, problem=problem)
             )
             return
-        self._handle(substation, delivery)
+        try:
+            if not self._accept(substation, delivery):
+                self._life.do(Requeue(delivery))
+                self._reclaiming.end_turn()
+        except Exception:
+            self._life.do(Reject(delivery))
+            raise
 
     def on_lost(self, _: ReclaimedLost) -> None:
         """Forget the jobs that wait: RabbitMQ has put them back into their queues."""
@@ -84,44 +90,48 @@ class ReclaimedJobs:
         for job in self._life.forget_waiting(lambda job: job.is_reclaimed and not job.is_ours):
             self._life.note_back(job)
 
-    def _handle(self, substation: str, delivery: Delivery) -> None:
-        """Handle a delivery from a substation's queue; reject the one over which the code fails."""
-        try:
-            self._judge(substation, delivery)
-        except Exception:
-            self._life.do(Reject(delivery))
-            raise
-
-    def _judge(self, substation: str, delivery: Delivery) -> None:
+    def _accept(self, substation: str, delivery: Delivery) -> bool:
+        """Handle a delivery from a queue, or keep it; return False if it goes back to the queue."""
         reclaiming = self._reclaiming
         if reclaiming.has_ended(delivery):
             self._drop_ended(delivery)
         elif reclaiming.is_own(substation, delivery):
             reclaiming.leave_session(substation, delivery)
         else:
-            action = self._deliveries.handle_reclaimed(substation, delivery)
-            if action is Action.KEEP:
-                reclaiming.keep_copy(substation, delivery)
-            elif action is Action.LEAVE:
-                self._life.do(Requeue(delivery))
-                reclaiming.end_turn()
+            goes_back, copy_of = self._deliveries.handle_reclaimed(substation, delivery)
+            if goes_back:
+                return False
+            if copy_of is not None:
+                reclaiming.keep_copy(Copy(copy_of, substation, delivery))
             else:
                 self._life.do_all(reclaiming.hand_over(substation, delivery))
+        return True
 
-    def _judge_copy(self, substation: str, delivery: Delivery) -> None:
-        """Handle a copy of a job that is not in hand any more, unless it belongs where it was."""
-        is_elsewhere = self._life.index.went_elsewhere(delivery.id or "", substation)
-        if is_elsewhere or self._reclaiming.is_due(substation):
-            self._handle(substation, delivery)
-        else:
-            self._life.do(Requeue(delivery))
+    def _settle_copy(self, copy: Copy) -> None:
+        """Drop the copy of a job that is safe elsewhere, or has ended; else the job may be lost.
+
+        Then the copy is handled as if it had just been taken, unless its substation is back.
+        """
+        job, substation, delivery = copy
+        if job.settled:
+            self._drop(delivery, "its job is not in hand any more", DropReason.IN_HAND)
+            return
+        try:
+            if not (self._reclaiming.is_due(substation) and self._accept(substation, delivery)):
+                self._life.do(Requeue(delivery))
+        except Exception as error:  # noqa: BLE001
+            self._life.do(Reject(delivery))
+            self._life.do(Fail(error))
 
     def _drop_ended(self, delivery: Delivery) -> None:
         """Acknowledge a job from a substation's queue whose session has ended there."""
+        self._drop(delivery, "its session has ended", DropReason.ENDED)
+
+    def _drop(self, delivery: Delivery, why: str, reason: DropReason) -> None:
         life = self._life
-        text = "its message in the queue of its substation is dropped: its session has ended"
+        text = f"its message in the queue of its substation is dropped: {why}"
         life.do(LogJob(delivery.id or "", life.trace(delivery.headers), text))
-        self._metrics.dropped.labels(DropReason.ENDED).inc()
+        self._metrics.dropped.labels(reason).inc()
         life.do(Ack(delivery))
 
     def _forget_waiting(self) -> list[Delivery]:

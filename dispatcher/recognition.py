@@ -31,7 +31,7 @@ class Action(Enum):
     RESEND = "sent once more"  # to the substation that may have its job
     ATTACH = "attached to the job in hand"  # whose delivery was lost with a link
     DROP = "dropped"  # acknowledged: see ``DropReason``
-    KEEP = "kept"  # until the job in hand is settled: that one may be lost with its link
+    KEEP = "kept"  # as long as the job is in hand, whose delivery may be lost with its link
     LEAVE = "left in its queue"  # where its job may belong
 
 
@@ -221,7 +221,7 @@ def _copy_of(job: Job, substation: str) -> Judgement:
     if is_from_there and not job.is_ours:
         return Judgement(Action.ATTACH, "its first delivery was lost with a link")
     if not (job.confirmed or is_from_there):
-        # which would take its job to be there, if the request came back to it
+        # if the request came back to that dispatcher, it would drop it: its job was sent there
         return Judgement(Action.KEEP, "another dispatcher may have sent it there")
     return _dropped("another delivery of its job is in hand", DropReason.IN_HAND)
 

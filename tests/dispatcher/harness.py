@@ -19,6 +19,7 @@ from dispatcher.inputs import (
     JobReclaimed,
     LogRead,
     Moment,
+    OlderEventsRead,
     QueueObserved,
     ReclaimDue,
     Route,
@@ -27,6 +28,7 @@ from dispatcher.jobs import JobsInHand
 from dispatcher.links import Links
 from dispatcher.log_reader import OWN_EVENTS, LogReader
 from dispatcher.metrics import LoadCollector, Metrics
+from dispatcher.open_jobs import OpenJobs
 from dispatcher.reclaim import INTERVAL_SECONDS
 from dispatcher.shell import Shell
 from dispatcher.standby import Standby
@@ -258,12 +260,16 @@ class Harness:
         return self.core.in_hand(self.queue.unsettled)
 
     def find_dead(self, substation: str) -> None:
-        """Have the failure detector find that a substation whose page fails is dead."""
+        """Make the failure detector find a substation dead whose page fails."""
         state = QueueState(ready=0, consumers=0)
         self.shell.feed(QueueObserved(LookAtQueue(substation), state))
         for pause in (0.0, RESCUE_AFTER, *[INTERVAL_SECONDS] * DEAD_LOOKS):
             self.now += pause
             self.shell.feed(ReclaimDue(is_fed=True))
+
+    def read_older_events(self) -> None:
+        """Have the older part of the event log read, which has no open jobs."""
+        self.shell.feed(OlderEventsRead(OpenJobs()))
 
     def begin(self) -> None:
         """Have it decide from now on."""

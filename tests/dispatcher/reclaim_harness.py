@@ -13,13 +13,13 @@ from prometheus_client import CollectorRegistry
 
 from dispatcher.choices import policy
 from dispatcher.core import Core
+from dispatcher.deliveries import Handled
 from dispatcher.failure_detector import Evacuation, FailureDetector, Look
 from dispatcher.inputs import Begin, Moment
 from dispatcher.metrics import Metrics
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.queue_edge import JobTaker
 from dispatcher.queues import Queues
-from dispatcher.recognition import Action
 from dispatcher.shell import Shell
 from dispatcher.standby import Standby
 from grid import provenance, topology
@@ -282,9 +282,8 @@ class ScriptedCore(Core):
         self._deliveries.handle_reclaimed = self._handle_reclaimed  # type: ignore[method-assign]
         self._reclaimed._forget_waiting = self._give_back  # type: ignore[method-assign]  # noqa: SLF001
 
-    def _handle_reclaimed(self, substation: str, delivery: Delivery) -> Action:
-        is_accepted = self._harness.on_reclaim(substation, delivery)
-        return Action.DECIDE if is_accepted else Action.LEAVE
+    def _handle_reclaimed(self, substation: str, delivery: Delivery) -> Handled:
+        return Handled(goes_back=not self._harness.on_reclaim(substation, delivery))
 
     def _give_back(self) -> list[Delivery]:
         given_back, self._harness.given_back = self._harness.given_back, []

@@ -27,6 +27,7 @@ def recording() -> FakePublisher:
 def with_s1_dead(publisher: FakePublisher, *others: str) -> Harness:
     """Return a harness where the jobs of s1 are to be reclaimed."""
     harness = Harness(publisher, "s1", *others, connectors=2)
+    harness.read_older_events()
     harness.fail_page("s1")
     return harness
 
@@ -96,60 +97,6 @@ async def test_core_requeues_reclaimed_job_that_is_being_sent_there() -> None:
     await turns()
     assert harness.queue.acked == [1]
     assert harness.reclaim.acked == []
-
-
-async def test_core_keeps_reclaimed_copy_until_its_waiting_job_is_sent() -> None:
-    """Requeued each time, the copy would end in charge.parked, and hold up those behind it."""
-    harness = with_s1_dead(confirming(), "s2")
-    harness.read("s2", load=2)
-    harness.queue.bring(body("j1"), "j1", again=True)
-    await turns()
-    assert harness.reclaim.deliver("s1", body("j1"), "j1")
-    assert harness.reclaim.deliver("s1", body("j2"), "j2")
-    assert harness.reclaim.deliver("s1", body("j2"), "j2"), "a second copy in the same queue"
-    harness.shell.feed(ReclaimDue(is_fed=True))
-    await turns()
-    assert harness.reclaim.acked == [3]
-    harness.read("s2", load=0)
-    await turns()
-    harness.shell.feed(ReclaimDue(is_fed=True))
-    await turns()
-    assert harness.publisher.routed() == [("j1", "s2"), ("j2", "s2")]
-    assert harness.queue.acked == [1]
-    assert harness.reclaim.acked == [3, 2, 1]
-    assert harness.reclaim.requeued == []
-
-
-async def test_core_sends_the_kept_copy_of_a_job_whose_delivery_is_lost() -> None:
-    """Its request may come back to a dispatcher that sent it there, and drops it."""
-    harness = with_s1_dead(confirming(), "s2")
-    harness.read("s2", load=2)
-    harness.queue.bring(body("j1"), "j1", again=True)
-    await turns()
-    assert harness.core.waiting == 1
-    harness.find_dead("s1")
-    assert harness.reclaim.deliver("s1", body("j1"), "j1")
-    harness.queue.break_link()
-    harness.shell.feed(ReclaimDue(is_fed=True))
-    assert (harness.reclaim.acked, harness.reclaim.requeued) == ([], [])
-    harness.read("s2", load=0)
-    await turns()
-    assert harness.publisher.routed() == [("j1", "s2")]
-    assert harness.reclaim.acked == [1]
-
-
-async def test_core_requeues_kept_copy_whose_substation_is_back() -> None:
-    """Its job was sent there: the substation recognises the second copy."""
-    harness = with_s1_dead(confirming(), "s2")
-    harness.read("s2", load=2)
-    harness.queue.bring(body("j1"), "j1", again=True)
-    await turns()
-    assert harness.reclaim.deliver("s1", body("j1"), "j1")
-    harness.read("s1", load=0)
-    await turns()
-    harness.shell.feed(ReclaimDue(is_fed=True))
-    assert harness.publisher.routed() == [("j1", "s1")]
-    assert harness.reclaim.requeued == [("s1", "j1")]
 
 
 async def test_core_requeues_reclaimed_jobs_before_begin_and_after_stop() -> None:
@@ -388,30 +335,6 @@ async def test_core_ignores_late_events_about_reclaimed_copy() -> None:
     await turns()
     assert harness.reclaim.acked == [1]
     assert len(harness.publisher.routed()) == 1
-
-
-async def test_core_keeps_reclaimed_copy_of_refused_job() -> None:
-    """The job waits here for capacity; its copy, requeued each second, would end up parked."""
-    harness = Harness(recording(), "s1", "s2")
-    harness.read("s2", load=10)
-    harness.queue.bring(body("j1"), "j1", again=True)
-    await turns()
-    assert harness.publisher.routed() == [("j1", "s1")]
-    harness.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
-    await turns()
-    assert harness.core.waiting == 1
-    assert harness.reclaim.deliver("s1", body("j1"), "j1")
-    harness.shell.feed(ReclaimDue(is_fed=True))
-    await turns()
-    assert (harness.reclaim.acked, harness.reclaim.requeued) == ([], [])
-    harness.read("s2", load=0)
-    await turns()
-    harness.publisher.answer(SUBSTATIONS)
-    await turns()
-    harness.shell.feed(ReclaimDue(is_fed=True))
-    await turns()
-    assert harness.publisher.routed() == [("j1", "s1"), ("j1", "s2")]
-    assert harness.reclaim.acked == [1]
 
 
 async def test_core_requeues_reclaimed_jobs_that_allow_only_the_dead_substation() -> None:

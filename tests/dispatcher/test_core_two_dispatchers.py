@@ -82,6 +82,7 @@ async def test_core_does_not_lose_a_job_that_two_leave_to_each_other() -> None:
     """One has sent it, though the log does not say so; the other has its request, and its copy."""
     pair, job = Pair("s1", "s2", connectors=2), body("j1")
     first, second = pair.first, pair.second
+    second.read_older_events()
     first.read("s2", load=2)
     first.queue.bring(job, "j1")
     await turns()
