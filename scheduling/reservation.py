@@ -22,7 +22,8 @@ class Reservation(Generic[W]):
 
     def __init__(self, table: CandidateTable) -> None:
         self._table = table
-        self._since: dict[W, float] = {}  # when each first lacked power, though not a connector
+        # when each first lacked power, though not a connector, or was overtaken behind such a job
+        self._since: dict[W, float] = {}
         self._skipped: list[W] = []  # in this pass, behind one that lacks power
         self._job: W | None = None  # for which it is reserved
         self._in_vain: set[W] = set()  # those that would not fit anywhere even alone, for a while
@@ -67,7 +68,7 @@ class Reservation(Generic[W]):
     def on_assigned(self, job: W, now: float) -> None:
         """Forget a job that is assigned, and release what was reserved for it.
 
-        Those skipped in this pass are overtaken by it: their time begins, and not only when the
+        It overtakes those that were skipped in this pass: their time begins, and not only when the
         one for which they were skipped is gone.
         """
         for each in self._skipped:

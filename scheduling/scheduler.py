@@ -120,7 +120,7 @@ class Scheduler(Generic[W]):
     def _pass_over(self, queue: WaitQueue[W], now: float) -> list[Assignment[W]]:
         assignments: list[Assignment[W]] = []
         passed_over: list[W] = []
-        # of those for which there was no capacity the one of least power, by what was allowed
+        # by what was allowed: the job of least power for which there was no capacity
         too_much: dict[tuple[str, ...], W] = {}
         self._too_long.clear()
         seen, waiting, reserve = 0, len(queue), self._reserve

@@ -280,7 +280,9 @@ def test_bootstrap_installs_with_uv_or_else_with_pip(place: Place, tmp_path: Pat
         assert (packages / "pip_audit.py").read_text() == by_pip
         assert ("trying with pip" in done.stderr) is not works
         assert not (environment / "half").exists()
-        (environment / "installed").unlink()  # it is written last
+        # the next run finds uv working, and what an interrupted one has left: ``installed`` is
+        # written last
+        (environment / "installed").unlink()
         (environment / "half").touch()
         (place.project / "works").touch()
 

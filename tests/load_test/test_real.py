@@ -19,8 +19,8 @@ from tests.system import System
 pytestmark = pytest.mark.e2e
 # a busy hour: at six connectors, 60 requests a second are far more than they can charge at once
 BUSY = {"CONNECTORS": "2", "CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.3"}
-# How many seconds pass in one. On a machine that is busy otherwise all is late, at half an hour a
-# second by so much that vehicles leave before they are charged: the slower, the less that matters.
+# Seconds of charging in one second. On a machine that is busy otherwise, all is late, and at half
+# an hour a second by so much that vehicles leave uncharged; a fault shows at any speed.
 SPEEDS = (1800, 1200, 600)
 QUICK = {"CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.2"}
 
@@ -61,11 +61,11 @@ def test_load_test_through_api_and_amqp_loses_nothing(vhost: VirtualHost, tmp_pa
             )  # a completion takes its time to be heard of
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_live_replay_meets_as_many_demands_as_in_virtual_time(
     vhost: VirtualHost, tmp_path: Path
 ) -> None:
-    """More vehicles than nine connectors can charge, half an hour a second: the order counts."""
+    """More vehicles than nine connectors can charge: the order counts."""
     table, live, virtual = tmp_path / "stays.csv", tmp_path / "live.json", tmp_path / "virtual.json"
     random = Random(5)  # noqa: S311
     rows, at = [], datetime(2026, 5, 1, tzinfo=UTC)
