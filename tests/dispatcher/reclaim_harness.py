@@ -35,7 +35,7 @@ from scheduling.load_tracker import LoadTracker
 from scheduling.order import DeadlineOrder
 from scheduling.rules import Rules
 from tests.fake_broker import NOWHERE, FakeConsumer, FakePublisher, Settled, soon
-from tests.grid.links import eventually
+from tests.grid.links import TIMEOUT
 
 PERIOD = 0.01
 BOUND = 5
@@ -123,7 +123,8 @@ class ReclaimHarness:
         self.given_back: list[Delivery] = []
         self.handed: list[tuple[str, Delivery]] = []
         self.forgotten = 0
-        self.looks = 0
+        self._looks = 0
+        self._awaited: list[tuple[int, asyncio.Future[None]]] = []
         self.taker = FakeTaker()
         self.on_reclaim: Callable[[str, Delivery], bool] = self.keep
         self.on_look: Callable[[str], QueueState | None] = self.look
@@ -206,8 +207,18 @@ class ReclaimHarness:
 
     async def rounds(self, number: int = 4) -> None:
         """Wait until every substation was looked at ``number`` times more."""
-        until = self.looks + number * len(self.reachable)
-        await eventually(lambda: self.looks >= until, "it looks again")
+        until = self._looks + number * len(self.reachable)
+        reached = asyncio.get_running_loop().create_future()
+        self._awaited.append((until, reached))
+        async with asyncio.timeout(TIMEOUT):
+            await reached
+
+    def looked_at(self, number: int) -> None:
+        """Count that so many substations were looked at; whoever waits for that goes on at once."""
+        self._looks += number
+        for until, reached in self._awaited:
+            if self._looks >= until and not reached.done():
+                reached.set_result(None)
 
 
 class ScriptedTracker(LoadTracker):
@@ -253,7 +264,7 @@ class ScriptedDetector(FailureDetector):
     def observe(self, looks: Mapping[str, Look], _: float) -> dict[str, Evacuation]:
         """Count a look at each substation."""
         self._rounds += 1
-        self._harness.looks += len(looks)
+        self._harness.looked_at(len(looks))
         return super().observe(looks, self._rounds)
 
 
