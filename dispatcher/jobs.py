@@ -104,7 +104,8 @@ class Job(Struct, eq=False):
     unrecorded: int = 0  # decisions of it that RabbitMQ has not answered for yet
     read_to: int = 0  # up to which offset the event log was read when it was requeued
     resent: int = 0  # how often it was sent again since nothing was heard of it
-    settled: bool = False  # it is safe elsewhere, or has ended: no copy of it is needed
+    safe: bool = False  # it is in a queue or on record without its delivery, or has ended
+    aside: bool = False  # it is parked or rejected once its delivery is settled
     early: bool = False  # its promised start has come, and its request is not delivered yet
     left: str = ""  # the substation of the last decision that was not carried out
     decided_after: int | None = None  # the first decision of it stands behind this in the event log
@@ -121,13 +122,6 @@ class Job(Struct, eq=False):
         Otherwise it is acknowledged, or RabbitMQ redelivers it, perhaps to another dispatcher.
         """
         return self.delivery is None or self.delivery.is_live
-
-    @property
-    def is_left(self) -> bool:
-        """Return whether nothing more is done with it: it is not in hand, nor being parked."""
-        return self.state is JobState.GONE and (
-            self.settled or self.delivery is None or not self.is_ours
-        )
 
     @property
     def is_request(self) -> bool:

@@ -220,7 +220,8 @@ class Lifecycle:
             decision=decision,
         )
         job.enter(JobState.ASSIGNED)
-        job.substation, job.assigned_at, job.confirmed = substation, at.clock, False
+        job.substation, job.assigned_at = substation, at.clock
+        job.confirmed = job.safe = False
         job.attempt += 1
         job.unrecorded += 1
         # the position starts again at 0 after the event log was deleted and declared again
@@ -307,7 +308,7 @@ class Lifecycle:
 
     def _await_begin(self, job: Job) -> None:
         """Watch a job until it begins; its decision may be read later, or never."""
-        job.delivery, job.early = None, False
+        job.delivery, job.early, job.safe = None, False, True
         self.overdue.add(job, self.at.now)
         needs, at = job.requirements, job.assigned_at
         self.open_jobs.assign(
@@ -369,7 +370,6 @@ class Lifecycle:
 
     def acknowledge(self, job: Job) -> None:
         """Acknowledge a job, and forget it."""
-        job.settled = job.confirmed or job.is_ours  # else RabbitMQ redelivers it
         self.forget(job)
         if job.delivery is not None:
             self.do(Ack(job.delivery))
@@ -429,6 +429,7 @@ class Lifecycle:
             (self._metrics.expired if expired else self._metrics.cancelled).inc()
             self.do(LogJob(job.id, job.trace, event.reason, since=job.since))
             self.index.note_sent(job.id, "", self.at.clock, job.replays)
+            job.safe = True
             self.acknowledge(job)
         elif self.jobs.get(job.id) is job and job.is_ours:
             self.wait_again(job)  # if it may wait no longer, Route expires it again
@@ -460,6 +461,7 @@ class Lifecycle:
 
     def reject(self, job: Job, error: Exception) -> None:
         """Reject a request over which the code failed: the next process would fail as well."""
+        job.aside = True
         if job.state is not JobState.GONE:  # it may be, where that is what failed
             self.forget(job)
         if job.delivery is not None:
@@ -473,6 +475,7 @@ class Lifecycle:
         return reason_never(allowed, power_kw, self._tracker.substations.keys(), largest_kw)
 
     def _park(self, job: Job, kind: str, reason: str) -> None:
+        job.aside = True
         self.forget(job)
         self.open_jobs.unbook(job.id)
         if job.delivery is not None:  # else its request is judged when it comes
@@ -503,4 +506,5 @@ class Lifecycle:
             return
         if outcome is Outcome.CONFIRMED and job.is_ours:  # else RabbitMQ has the original as well
             self.record_requeued(job.id, job.was_at, job.read_to)
+        job.safe = outcome is Outcome.CONFIRMED
         self.acknowledge(job)

@@ -3,22 +3,22 @@
 A reclaimed job stays unacknowledged in the substation's queue until it is safe elsewhere. If
 anything breaks before, RabbitMQ requeues it, and it is reclaimed again. The sessions of a living
 substation are left to it: such a delivery is kept here unacknowledged, and requeued as soon as the
-queue is no longer due. A second copy of a job in hand is kept as well, for as long as the job is in
-hand. Requeuing them each time would end in ``charge.parked``, since RabbitMQ counts how often a
-message is delivered.
+queue is no longer due. A second copy of a job in hand is kept as well, until that job is safe or
+forgotten. Requeuing them each time would end in ``charge.parked``, since RabbitMQ counts how often
+a message is delivered.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dispatcher.commands import Command, Requeue, TakeFromQueue, Warn
 from dispatcher.failure_detector import Evacuation, FailureDetector, Look
 from dispatcher.job_index import JobIndex
-from dispatcher.jobs import Job
+from dispatcher.jobs import Job, JobState
 from dispatcher.open_jobs import OpenJobs
 from dispatcher.queues import Queues
 from grid import messages, parking
@@ -43,11 +43,24 @@ class Review(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """A second copy of a job in hand, and the substation in whose queue it was."""
+    """A second copy of a job that is in hand, or was, and the substation in whose queue it was."""
 
     job: Job
     substation: str
     delivery: Delivery
+
+    @property
+    def is_superfluous(self) -> bool:
+        """Return whether its job is safe without it, or is parked or rejected."""
+        job = self.job
+        return job.safe or (job.aside and job.delivery is not None and job.delivery.is_settled)
+
+    @property
+    def is_orphan(self) -> bool:
+        """Return whether its job was forgotten: the job's delivery was lost, or given back."""
+        job = self.job
+        is_being_parked = job.aside and job.is_ours
+        return job.state is JobState.GONE and not (self.is_superfluous or is_being_parked)
 
 
 class Reclaiming:
@@ -101,10 +114,6 @@ class Reclaiming:
         """Return whether a copy from a substation's queue is kept."""
         return any(each.substation == substation for each in self._copies)
 
-    def is_due(self, substation: str) -> bool:
-        """Return whether a substation's queue is to be emptied, by the last review."""
-        return substation in self._due
-
     def on_link_lost(self) -> None:
         """Forget all deliveries: RabbitMQ has requeued them, and may have been away."""
         self._handed.clear()
@@ -119,13 +128,11 @@ class Reclaiming:
         return [self._handed.pop(each) for each in settled]
 
     def stop(self) -> list[Delivery]:
-        """Stop reclaiming; remove and return the deliveries that are kept."""
+        """Stop reclaiming; remove and return the sessions that were left to their substations."""
         self._turns.clear()
-        kept = [each for deliveries in self._own_sessions.values() for each in deliveries]
-        kept += [each.delivery for each in self._copies]
+        sessions = [each for deliveries in self._own_sessions.values() for each in deliveries]
         self._own_sessions.clear()
-        self._copies.clear()
-        return kept
+        return sessions
 
     def review(self, now: float) -> Review:
         """Look at all substations, once in each interval, and begin with the queues that are due.
@@ -217,12 +224,12 @@ class Reclaiming:
         """Keep a second copy of a job in hand."""
         self._copies.append(copy)
 
-    def pop_copies(self) -> list[Copy]:
-        """Remove and return the copies of jobs that are not in hand any more."""
-        left = [each for each in self._copies if each.job.is_left]
-        if left:
-            self._copies = [each for each in self._copies if not each.job.is_left]
-        return left
+    def pop_copies(self, wanted: Callable[[Copy], bool]) -> list[Copy]:
+        """Remove and return the copies that are wanted."""
+        found = [each for each in self._copies if wanted(each)]
+        if found:
+            self._copies = [each for each in self._copies if each not in found]
+        return found
 
     def hand_over(self, substation: str, delivery: Delivery) -> list[Command]:
         """Record that a job is in hand, until it is acknowledged."""

@@ -46,22 +46,30 @@ class ReclaimedJobs:
         self._metrics = metrics
 
     def on_due(self, input: ReclaimDue) -> None:
-        """Ask for the next job to reclaim; give back those that wait unless this one is active."""
+        """Ask for the next job to reclaim; give back those that wait unless this one is active.
+
+        The copies of jobs that are still in hand are kept in any case: their substations may be
+        back, and would charge them.
+        """
         life, reclaiming = self._life, self._reclaiming
         for substation in reclaiming.pop_settled():
             self._metrics.reclaimed.labels(substation).inc()
+        for copy in reclaiming.pop_copies(lambda each: each.is_superfluous):
+            self._drop(copy.delivery, "its job is safe", DropReason.IN_HAND)
         if not input.is_fed or self._standby.is_standby(life.at.now):
             for delivery in [*reclaiming.stop(), *self._forget_waiting()]:
                 reclaiming.forget(delivery)
                 life.do(Requeue(delivery))
+            for copy in reclaiming.pop_copies(lambda each: each.is_orphan):
+                self._give_back(copy)
             return
         ended, commands = reclaiming.review(life.at.now)
         for delivery in ended:
             self._drop_ended(delivery)
         life.do_all(commands)
         if self._deliveries.is_current and life.open_jobs.complete:
-            for copy in reclaiming.pop_copies():
-                self._settle_copy(copy)
+            for copy in reclaiming.pop_copies(lambda each: each.is_orphan):
+                self._accept_copy(copy)
             take = reclaiming.advance(life.at.now)
             if take is not None:
                 life.do(take)
@@ -107,21 +115,27 @@ class ReclaimedJobs:
                 self._life.do_all(reclaiming.hand_over(substation, delivery))
         return True
 
-    def _settle_copy(self, copy: Copy) -> None:
-        """Drop the copy of a job that is safe elsewhere, or has ended; else the job may be lost.
+    def _accept_copy(self, copy: Copy) -> None:
+        """Handle the copy of a job that was forgotten as if it had just been taken.
 
-        Then the copy is handled as if it had just been taken, unless its substation is back.
+        A copy over which the code fails is rejected, as it is when it is taken.
         """
-        job, substation, delivery = copy
-        if job.settled:
-            self._drop(delivery, "its job is not in hand any more", DropReason.IN_HAND)
-            return
         try:
-            if not (self._reclaiming.is_due(substation) and self._accept(substation, delivery)):
-                self._life.do(Requeue(delivery))
+            if not self._accept(copy.substation, copy.delivery):
+                self._life.do(Requeue(copy.delivery))
         except Exception as error:  # noqa: BLE001
-            self._life.do(Reject(delivery))
+            self._life.do(Reject(copy.delivery))
             self._life.do(Fail(error))
+
+    def _give_back(self, copy: Copy) -> None:
+        """Requeue the copy of a job that was forgotten, unless that is in hand again."""
+        job, substation, delivery = copy
+        in_hand = self._life.jobs.get(job.id)
+        if in_hand is not None and in_hand.is_ours:
+            self._reclaiming.keep_copy(Copy(in_hand, substation, delivery))
+        else:
+            self._life.index.note_sent(job.id, substation, job.assigned_at, job.replays)
+            self._life.do(Requeue(delivery))
 
     def _drop_ended(self, delivery: Delivery) -> None:
         """Acknowledge a job from a substation's queue whose session has ended there."""

@@ -66,6 +66,11 @@ class Delivery:
         acknowledger = self._acknowledger
         return acknowledger is not None and acknowledger.is_live
 
+    @property
+    def is_settled(self) -> bool:
+        """Return whether it was acknowledged, requeued or rejected."""
+        return self._acknowledger is None
+
     def ack(self) -> None:
         """Acknowledge it: RabbitMQ forgets it."""
         acknowledger, self._acknowledger = self._acknowledger, None

@@ -7,11 +7,18 @@ from typing import Any
 import pytest
 
 from dispatcher.commands import LogJob, LookAtQueue, Warn
-from dispatcher.inputs import QueueObserved, ReclaimDue, TargetsChanged
+from dispatcher.inputs import (
+    JobCancelled,
+    QueueObserved,
+    ReclaimDue,
+    RecordedJobMissing,
+    TargetsChanged,
+)
 from dispatcher.recognition import DropReason, Judgement
 from dispatcher.requeue_overflow import MAX_HELD_SECONDS
 from grid import topology
 from grid.amqp import Outcome, QueueState
+from grid.cancellations import Cancellation
 from grid.events import Event, State
 from grid.messages import ChargeRequest
 from tests.dispatcher.harness import AT, SUBSTATIONS, Harness, body, confirming
@@ -39,6 +46,13 @@ def fill(harness: Harness, *names: str) -> None:
     """Have all connectors of substations in use."""
     for name in names:
         harness.read(name, load=2)
+
+
+def come_back(harness: Harness) -> None:
+    """Have s1 come back, with all of its connectors in use."""
+    fill(harness, "s1")
+    harness.shell.feed(QueueObserved(LookAtQueue("s1"), QueueState(ready=0, consumers=1)))
+    harness.now += 1.1
 
 
 async def settle(harness: Harness) -> list[object]:
@@ -115,16 +129,41 @@ async def test_kept_copy_is_sent_if_the_delivery_of_its_job_is_lost() -> None:
     assert harness.reclaim.acked == [1]
 
 
-async def test_kept_copy_of_a_lost_job_is_requeued_if_its_substation_is_back() -> None:
-    """Its job may have been sent there: it is its substation's again."""
+async def test_kept_copy_of_a_lost_job_is_sent_though_its_substation_is_back() -> None:
+    """In its queue, the job would be charged, and its request be decided on as well."""
+    harness = await with_copy()
+    come_back(harness)
+    await settle(harness)
+    assert (harness.reclaim.acked, harness.reclaim.requeued) == ([], [])
+    harness.queue.break_link()
+    await settle(harness)
+    harness.queue.bring(JOB, "j1", again=True)
+    await turns()
+    harness.read("s2", load=0)
+    await turns()
+    assert harness.publisher.routed() == [("j1", "s2")]
+    assert (harness.reclaim.acked, harness.queue.acked) == ([1], [1])
+
+
+async def test_kept_copy_is_kept_for_a_job_that_is_in_hand_again() -> None:
+    """Its request was redelivered before the copy was looked at."""
     harness = await with_copy()
     harness.queue.break_link()
-    harness.read("s1", load=0)
-    harness.shell.feed(QueueObserved(LookAtQueue("s1"), QueueState(ready=0, consumers=1)))
-    harness.now += 1
+    harness.queue.bring(JOB, "j1", again=True)
+    await turns()
+    harness.now += 30.0
+    harness.shell.tick()
+    await turns()
+    assert harness.core.waiting == 1
+    for is_fed in (False, True):
+        harness.shell.feed(ReclaimDue(is_fed))
+        assert (harness.reclaim.acked, harness.reclaim.requeued) == ([], [])
+    fill(harness, "s2")
+    harness.read("s2", load=0)
+    await turns()
     await settle(harness)
-    assert harness.publisher.routed() == []
-    assert harness.reclaim.requeued == [("s1", "j1")]
+    assert harness.publisher.routed() == [("j1", "s2")]
+    assert harness.reclaim.acked == [1]
 
 
 @pytest.mark.parametrize("at", [AT - 60, AT + 60])
@@ -152,8 +191,7 @@ async def test_kept_copy_of_a_requeued_job_is_dropped(*, is_back: bool) -> None:
     """
     harness = await with_copy()
     if is_back:
-        fill(harness, "s1")
-        harness.shell.feed(QueueObserved(LookAtQueue("s1"), QueueState(ready=0, consumers=1)))
+        come_back(harness)
     harness.now += MAX_HELD_SECONDS + 1
     fill(harness, "s2")
     harness.shell.tick()
@@ -165,8 +203,25 @@ async def test_kept_copy_of_a_requeued_job_is_dropped(*, is_back: bool) -> None:
     assert (harness.reclaim.acked, harness.reclaim.requeued) == ([1], [])
 
 
-async def test_kept_copy_of_a_job_that_is_being_parked_stays() -> None:
-    """Handled again, it would be parked a second time."""
+async def test_kept_copy_stays_if_the_requeue_of_its_job_is_refused() -> None:
+    """The api has published the request again meanwhile: that may go to one that drops it."""
+    harness = await with_copy()
+    del harness.publisher.automatic[topology.REQUESTS]
+    harness.now += MAX_HELD_SECONDS + 1
+    fill(harness, "s2")
+    harness.shell.tick()
+    await turns()
+    harness.queue.bring(JOB, "j1")
+    await turns()
+    harness.publisher.answer(topology.REQUESTS_EXCHANGE, Outcome.REFUSED)
+    await turns()
+    assert (harness.core.waiting, harness.queue.acked) == (1, [1])
+    await settle(harness)
+    assert (harness.reclaim.acked, harness.reclaim.requeued) == ([], [])
+
+
+async def test_kept_copy_is_dropped_once_its_job_is_parked() -> None:
+    """Not before; and handled again, it would be parked a second time."""
     job = body("j1", requested_power_kw=50.0)
     harness = await with_copy(job=job)
     del harness.publisher.automatic[topology.PARKED]
@@ -174,10 +229,55 @@ async def test_kept_copy_of_a_job_that_is_being_parked_stays() -> None:
     harness.arrive("s2", rated_power_kw=10.0)
     harness.shell.tick()
     await turns()
-    assert len(harness.publisher.to(topology.PARKED)) == 1
     await settle(harness)
     assert (harness.reclaim.acked, harness.reclaim.requeued) == ([], [])
+    harness.publisher.answer(topology.PARKED)
+    await turns()
+    assert harness.queue.acked == [1]
+    await settle(harness)
+    assert harness.reclaim.acked == [1]
     assert len(harness.publisher.to(topology.PARKED)) == 1
+
+
+@pytest.mark.parametrize("how", ["cancelled", "expired"])
+async def test_kept_copy_is_dropped_though_the_delivery_of_the_ended_job_is_lost(how: str) -> None:
+    """The end is on record, and its substation, which is back, would charge it."""
+    harness = await with_copy(job=body("j1", max_wait_seconds=100))
+    del harness.publisher.automatic[topology.EVENTS]
+    if how == "cancelled":
+        harness.shell.feed(JobCancelled(Cancellation("j1", AT)))
+    else:
+        harness.at += 200
+    harness.shell.tick()
+    await turns()
+    harness.queue.break_link()
+    harness.publisher.answer(topology.EVENTS)
+    await turns()
+    assert harness.publisher.events(how)
+    come_back(harness)
+    await settle(harness)
+    assert (harness.reclaim.acked, harness.reclaim.requeued) == ([1], [])
+
+
+async def test_kept_copy_of_a_job_that_is_watched_is_dropped() -> None:
+    """The log has it at s2, which may have it, though its queue has refused it now."""
+    harness = Harness(FakePublisher(charge_events=Outcome.CONFIRMED), "s1", "s2", connectors=2)
+    harness.read_older_events()
+    harness.fail_page("s1")
+    harness.queue.bring(body("j0", "s2"), "j0")  # it is active
+    await turns()
+    harness.publisher.answer(SUBSTATIONS)
+    await turns()
+    harness.shell.feed(RecordedJobMissing(ChargeRequest("j1", AT - 1), "s2", 0))
+    await turns()
+    harness.route()
+    assert harness.reclaim.deliver("s1", JOB, "j1")
+    harness.publisher.answer(SUBSTATIONS, Outcome.REFUSED)
+    await turns()
+    assert harness.core.waiting == 0
+    assert harness.open_jobs.substation("j1") == "s2"
+    await settle(harness)
+    assert harness.reclaim.acked == [1]
 
 
 @pytest.mark.parametrize("id", [None, "other"])
@@ -214,12 +314,43 @@ async def test_kept_copies_are_dropped_without_a_warning_each() -> None:
     assert warnings == []
 
 
-async def test_kept_copy_goes_back_when_this_dispatcher_is_not_fed() -> None:
-    """Another one may be active."""
+def become_passive(harness: Harness, how: str) -> None:
+    """Have the core learn that another dispatcher may be active."""
+    if how == "standby":
+        harness.standby.heard("other", harness.now)
+    harness.shell.feed(ReclaimDue(is_fed=how == "standby"))
+
+
+@pytest.mark.parametrize("how", ["not fed", "standby"])
+async def test_kept_copy_stays_though_another_dispatcher_may_be_active(how: str) -> None:
+    """Its substation is back, and would charge it; and the job is still to be sent from here."""
     harness = await with_copy()
-    harness.shell.feed(ReclaimDue(is_fed=False))
+    come_back(harness)
+    become_passive(harness, how)
+    await turns()
+    harness.read("s2", load=0)
+    await turns()
+    assert harness.publisher.routed() == [("j1", "s2")]
+    assert harness.reclaim.requeued == []
+    become_passive(harness, how)
+    await turns()
+    assert (harness.reclaim.acked, harness.reclaim.requeued) == ([1], [])
+
+
+@pytest.mark.parametrize("how", ["not fed", "standby"])
+async def test_kept_copy_of_a_lost_job_goes_back_where_another_may_be_active(how: str) -> None:
+    """Its request, if it comes back here, is dropped: the job was sent there."""
+    harness = await with_copy()
+    harness.queue.break_link()
+    become_passive(harness, how)
+    await turns()
     assert harness.reclaim.requeued == [("s1", "j1")]
     assert not harness.core.reclaiming.keeps_copy("s1")
+    harness.queue.bring(JOB, "j1", again=True)
+    harness.read("s2", load=0)
+    await turns()
+    assert harness.publisher.routed() == []
+    assert harness.queue.acked == [1]
 
 
 async def test_kept_copy_is_forgotten_when_its_link_breaks() -> None:
