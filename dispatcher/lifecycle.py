@@ -368,8 +368,9 @@ class Lifecycle:
 
     # it is acknowledged, or not in hand any more
 
-    def acknowledge(self, job: Job) -> None:
-        """Acknowledge a job, and forget it."""
+    def acknowledge(self, job: Job, *, safe: bool = True) -> None:
+        """Acknowledge a job, and forget it; no copy of it is needed any more if it is ``safe``."""
+        job.safe = safe
         self.forget(job)
         if job.delivery is not None:
             self.do(Ack(job.delivery))
@@ -429,7 +430,6 @@ class Lifecycle:
             (self._metrics.expired if expired else self._metrics.cancelled).inc()
             self.do(LogJob(job.id, job.trace, event.reason, since=job.since))
             self.index.note_sent(job.id, "", self.at.clock, job.replays)
-            job.safe = True
             self.acknowledge(job)
         elif self.jobs.get(job.id) is job and job.is_ours:
             self.wait_again(job)  # if it may wait no longer, Route expires it again
@@ -506,5 +506,4 @@ class Lifecycle:
             return
         if outcome is Outcome.CONFIRMED and job.is_ours:  # else RabbitMQ has the original as well
             self.record_requeued(job.id, job.was_at, job.read_to)
-        job.safe = outcome is Outcome.CONFIRMED
-        self.acknowledge(job)
+        self.acknowledge(job, safe=outcome is Outcome.CONFIRMED)

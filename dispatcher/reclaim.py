@@ -3,9 +3,9 @@
 A reclaimed job stays unacknowledged in the substation's queue until it is safe elsewhere. If
 anything breaks before, RabbitMQ requeues it, and it is reclaimed again. The sessions of a living
 substation are left to it: such a delivery is kept here unacknowledged, and requeued as soon as the
-queue is no longer due. A second copy of a job in hand is kept as well, until that job is safe or
-forgotten. Requeuing them each time would end in ``charge.parked``, since RabbitMQ counts how often
-a message is delivered.
+queue is no longer due. A second copy of a job in hand is kept as well, until that job is safe,
+parked, rejected or forgotten. Requeuing them each time would end in ``charge.parked``, since
+RabbitMQ counts how often a message is delivered.
 """
 
 from __future__ import annotations
@@ -50,17 +50,20 @@ class Copy(NamedTuple):
     delivery: Delivery
 
     @property
-    def is_superfluous(self) -> bool:
+    def is_needless(self) -> bool:
         """Return whether its job is safe without it, or is parked or rejected."""
         job = self.job
         return job.safe or (job.aside and job.delivery is not None and job.delivery.is_settled)
 
     @property
-    def is_orphan(self) -> bool:
-        """Return whether its job was forgotten: the job's delivery was lost, or given back."""
+    def has_lost_its_job(self) -> bool:
+        """Return whether its job is not in hand any more, and may not be safe.
+
+        Its delivery was lost with a link or given back, or RabbitMQ did not confirm its requeue.
+        """
         job = self.job
-        is_being_parked = job.aside and job.is_ours
-        return job.state is JobState.GONE and not (self.is_superfluous or is_being_parked)
+        is_being_parked = job.aside and job.delivery is not None and job.is_ours
+        return job.state is JobState.GONE and not (self.is_needless or is_being_parked)
 
 
 class Reclaiming:

@@ -15,6 +15,7 @@ from dispatcher.metrics import Metrics
 from dispatcher.reclaim import Copy, Reclaiming
 from dispatcher.recognition import DropReason
 from dispatcher.standby import Standby
+from grid import parking
 
 if TYPE_CHECKING:
     from grid.amqp import Delivery
@@ -48,19 +49,19 @@ class ReclaimedJobs:
     def on_due(self, input: ReclaimDue) -> None:
         """Ask for the next job to reclaim; give back those that wait unless this one is active.
 
-        The copies of jobs that are still in hand are kept in any case: their substations may be
-        back, and would charge them.
+        The copies of jobs that are still in hand are kept in any case: a substation that is back
+        would charge a copy that is in its queue.
         """
         life, reclaiming = self._life, self._reclaiming
         for substation in reclaiming.pop_settled():
             self._metrics.reclaimed.labels(substation).inc()
-        for copy in reclaiming.pop_copies(lambda each: each.is_superfluous):
-            self._drop(copy.delivery, "its job is safe", DropReason.IN_HAND)
+        for copy in reclaiming.pop_copies(lambda each: each.is_needless):
+            self._drop(copy.job.id, copy.delivery, "it is not needed any more", DropReason.IN_HAND)
         if not input.is_fed or self._standby.is_standby(life.at.now):
             for delivery in [*reclaiming.stop(), *self._forget_waiting()]:
                 reclaiming.forget(delivery)
                 life.do(Requeue(delivery))
-            for copy in reclaiming.pop_copies(lambda each: each.is_orphan):
+            for copy in reclaiming.pop_copies(lambda each: each.has_lost_its_job):
                 self._give_back(copy)
             return
         ended, commands = reclaiming.review(life.at.now)
@@ -68,7 +69,7 @@ class ReclaimedJobs:
             self._drop_ended(delivery)
         life.do_all(commands)
         if self._deliveries.is_current and life.open_jobs.complete:
-            for copy in reclaiming.pop_copies(lambda each: each.is_orphan):
+            for copy in reclaiming.pop_copies(lambda each: each.has_lost_its_job):
                 self._accept_copy(copy)
             take = reclaiming.advance(life.at.now)
             if take is not None:
@@ -128,23 +129,33 @@ class ReclaimedJobs:
             self._life.do(Fail(error))
 
     def _give_back(self, copy: Copy) -> None:
-        """Requeue the copy of a job that was forgotten, unless that is in hand again."""
+        """Requeue the copy of a job that was forgotten, unless the job is in hand or safe."""
         job, substation, delivery = copy
-        in_hand = self._life.jobs.get(job.id)
-        if in_hand is not None and in_hand.is_ours:
+        index, in_hand = self._life.index, self._life.jobs.get(job.id)
+        if in_hand is not None:
             self._reclaiming.keep_copy(Copy(in_hand, substation, delivery))
+        elif self._reclaiming.has_ended(delivery):
+            self._drop_ended(delivery)
+        elif job.is_reclaimed:
+            # it is in the queue of another substation again: which of the two counts, nobody knows
+            index.forget_sent(job.id)
+            self._life.do(Requeue(delivery))
+        elif index.went_elsewhere(job.id, substation):
+            self._drop(job.id, delivery, "its job was sent elsewhere since", DropReason.SENT)
         else:
-            self._life.index.note_sent(job.id, substation, job.assigned_at, job.replays)
+            # if its request comes back here, it is dropped: the job is there
+            replays = parking.replays(delivery.headers)
+            index.note_sent(job.id, substation, job.assigned_at, replays)
             self._life.do(Requeue(delivery))
 
     def _drop_ended(self, delivery: Delivery) -> None:
         """Acknowledge a job from a substation's queue whose session has ended there."""
-        self._drop(delivery, "its session has ended", DropReason.ENDED)
+        self._drop(delivery.id or "", delivery, "its session has ended", DropReason.ENDED)
 
-    def _drop(self, delivery: Delivery, why: str, reason: DropReason) -> None:
+    def _drop(self, job: str, delivery: Delivery, why: str, reason: DropReason) -> None:
         life = self._life
         text = f"its message in the queue of its substation is dropped: {why}"
-        life.do(LogJob(delivery.id or "", life.trace(delivery.headers), text))
+        life.do(LogJob(job, life.trace(delivery.headers), text))
         self._metrics.dropped.labels(reason).inc()
         life.do(Ack(delivery))
 

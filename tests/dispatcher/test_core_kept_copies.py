@@ -21,45 +21,11 @@ from grid.amqp import Outcome, QueueState
 from grid.cancellations import Cancellation
 from grid.events import Event, State
 from grid.messages import ChargeRequest
-from tests.dispatcher.harness import AT, SUBSTATIONS, Harness, body, confirming
+from tests.dispatcher.harness import AT, SUBSTATIONS, Harness, body
+from tests.dispatcher.kept_copies import JOB, come_back, fill, redeliver, settle, with_copy
 from tests.fake_broker import FakePublisher, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
-JOB = body("j1")
-
-
-async def with_copy(*others: str, job: bytes = JOB, id: str | None = "j1") -> Harness:
-    """Return a harness where j1 waits, all are full, s1 is dead, and its copy was taken there."""
-    harness = Harness(confirming(), "s1", "s2", *others, connectors=2)
-    harness.read_older_events()
-    harness.fail_page("s1")
-    fill(harness, "s2", *others)
-    harness.queue.bring(job, "j1", again=True)
-    await turns()
-    assert harness.core.waiting == 1
-    harness.find_dead("s1")
-    assert harness.reclaim.deliver("s1", job, id)
-    return harness
-
-
-def fill(harness: Harness, *names: str) -> None:
-    """Have all connectors of substations in use."""
-    for name in names:
-        harness.read(name, load=2)
-
-
-def come_back(harness: Harness) -> None:
-    """Have s1 come back, with all of its connectors in use."""
-    fill(harness, "s1")
-    harness.shell.feed(QueueObserved(LookAtQueue("s1"), QueueState(ready=0, consumers=1)))
-    harness.now += 1.1
-
-
-async def settle(harness: Harness) -> list[object]:
-    """Have the core look at what is kept; return its commands."""
-    commands = harness.shell.feed(ReclaimDue(is_fed=True))
-    await turns()
-    return [*commands]
 
 
 async def test_kept_copy_is_dropped_once_its_waiting_job_is_sent() -> None:
@@ -148,17 +114,11 @@ async def test_kept_copy_of_a_lost_job_is_sent_though_its_substation_is_back() -
 async def test_kept_copy_is_kept_for_a_job_that_is_in_hand_again() -> None:
     """Its request was redelivered before the copy was looked at."""
     harness = await with_copy()
-    harness.queue.break_link()
-    harness.queue.bring(JOB, "j1", again=True)
-    await turns()
-    harness.now += 30.0
-    harness.shell.tick()
-    await turns()
+    await redeliver(harness)
     assert harness.core.waiting == 1
     for is_fed in (False, True):
         harness.shell.feed(ReclaimDue(is_fed))
         assert (harness.reclaim.acked, harness.reclaim.requeued) == ([], [])
-    fill(harness, "s2")
     harness.read("s2", load=0)
     await turns()
     await settle(harness)
@@ -284,15 +244,13 @@ async def test_kept_copy_of_a_job_that_is_watched_is_dropped() -> None:
 async def test_kept_copy_with_another_id_is_handled_once(id: str | None) -> None:
     """The id in its body counts."""
     harness = await with_copy(id=id)
-    lines = 0
     for _ in range(20):
         harness.now += 0.1
-        lines += sum(isinstance(each, LogJob) for each in await settle(harness))
-    assert lines == 0
+        assert not any(isinstance(each, LogJob) for each in await settle(harness))
     harness.read("s2", load=0)
     await turns()
-    await settle(harness)
-    assert harness.reclaim.acked == [1]
+    logged = [each.job for each in await settle(harness) if isinstance(each, LogJob)]
+    assert (harness.reclaim.acked, logged) == ([1], ["j1"])
 
 
 async def test_kept_copies_are_dropped_without_a_warning_each() -> None:
@@ -312,45 +270,6 @@ async def test_kept_copies_are_dropped_without_a_warning_each() -> None:
             warnings += [each for each in await settle(harness) if isinstance(each, Warn)]
     assert len(harness.reclaim.acked) == 3
     assert warnings == []
-
-
-def become_passive(harness: Harness, how: str) -> None:
-    """Have the core learn that another dispatcher may be active."""
-    if how == "standby":
-        harness.standby.heard("other", harness.now)
-    harness.shell.feed(ReclaimDue(is_fed=how == "standby"))
-
-
-@pytest.mark.parametrize("how", ["not fed", "standby"])
-async def test_kept_copy_stays_though_another_dispatcher_may_be_active(how: str) -> None:
-    """Its substation is back, and would charge it; and the job is still to be sent from here."""
-    harness = await with_copy()
-    come_back(harness)
-    become_passive(harness, how)
-    await turns()
-    harness.read("s2", load=0)
-    await turns()
-    assert harness.publisher.routed() == [("j1", "s2")]
-    assert harness.reclaim.requeued == []
-    become_passive(harness, how)
-    await turns()
-    assert (harness.reclaim.acked, harness.reclaim.requeued) == ([1], [])
-
-
-@pytest.mark.parametrize("how", ["not fed", "standby"])
-async def test_kept_copy_of_a_lost_job_goes_back_where_another_may_be_active(how: str) -> None:
-    """Its request, if it comes back here, is dropped: the job was sent there."""
-    harness = await with_copy()
-    harness.queue.break_link()
-    become_passive(harness, how)
-    await turns()
-    assert harness.reclaim.requeued == [("s1", "j1")]
-    assert not harness.core.reclaiming.keeps_copy("s1")
-    harness.queue.bring(JOB, "j1", again=True)
-    harness.read("s2", load=0)
-    await turns()
-    assert harness.publisher.routed() == []
-    assert harness.queue.acked == [1]
 
 
 async def test_kept_copy_is_forgotten_when_its_link_breaks() -> None:
