@@ -22,6 +22,7 @@ BUSY = {"CONNECTORS": "2", "CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0
 # Seconds of charging in one second. On a machine that is busy otherwise, all is late, and at half
 # an hour a second by so much that vehicles leave uncharged; a fault shows at any speed.
 SPEEDS = (1800, 1200, 600)
+LATE_SECONDS = 60.0  # of the vehicles' time, by which requests are sent: then the machine lags
 QUICK = {"CHARGE_SECONDS_MIN": "0.1", "CHARGE_SECONDS_MAX": "0.2"}
 
 
@@ -92,7 +93,7 @@ def test_live_replay_meets_as_many_demands_as_in_virtual_time(
             load_test("replay", str(table), *at_speed, seconds=240)
         figures = json.loads(live.read_text())
         found = {name: figures[name] for name in expected}
-        if found == expected:
+        if found == expected or speed * figures["sent_late"]["p95"] < LATE_SECONDS:
             break
     assert found == expected
     assert figures["demands_met"] <= figures["most_demands_met"]
