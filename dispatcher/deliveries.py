@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from dispatcher.commands import Ack, Fail, LogJob, ReadLog, Reject, Warn, WriteEvent
+from dispatcher.commands import Ack, LogJob, ReadLog, Warn, WriteEvent
 from dispatcher.held import HeldRequests
 from dispatcher.inputs import Begin, LogRead, RequestDelivered, RequestsLost, Stop
 from dispatcher.jobs import Job
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Handled(NamedTuple):
     """What is still to be done with the delivery of a reclaimed job.
 
-    Either it goes back to its queue, or it is kept: it is a copy of a job in hand.
+    Nothing, unless it goes back to its queue, or is kept as the copy of a job in hand.
     """
 
     goes_back: bool = False
@@ -192,8 +192,7 @@ class Deliveries:
             try:
                 handle(delivery)
             except Exception as error:  # noqa: BLE001
-                self._life.do(Reject(delivery))
-                self._life.do(Fail(error))
+                self._life.reject_delivery(delivery, error)
 
     def _judge(self, delivery: Delivery) -> None:
         """Recognise a request as new or known, and act on it."""

@@ -464,8 +464,12 @@ class Lifecycle:
         job.aside = True
         if job.state is not JobState.GONE:  # it may be, where that is what failed
             self.forget(job)
-        if job.delivery is not None:
-            self.do(Reject(job.delivery))
+        self.reject_delivery(job.delivery, error)
+
+    def reject_delivery(self, delivery: Delivery | None, error: Exception) -> None:
+        """Reject a delivery, if there is one, over which the code failed."""
+        if delivery is not None:
+            self.do(Reject(delivery))
         self.do(Fail(error))
 
     def _impossible(self, job: Job) -> tuple[str, str] | None:

@@ -230,8 +230,7 @@ class Reclaiming:
     def pop_copies(self, wanted: Callable[[Copy], bool]) -> list[Copy]:
         """Remove and return the copies that are wanted."""
         found = [each for each in self._copies if wanted(each)]
-        if found:
-            self._copies = [each for each in self._copies if each not in found]
+        self._copies = [each for each in self._copies if not wanted(each)]
         return found
 
     def hand_over(self, substation: str, delivery: Delivery) -> list[Command]:

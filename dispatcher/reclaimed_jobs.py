@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dispatcher.commands import Ack, Fail, LogJob, Reject, Requeue
+from dispatcher.commands import Ack, LogJob, Requeue
 from dispatcher.deliveries import Deliveries
 from dispatcher.inputs import JobReclaimed, ReclaimDue, ReclaimedLost
 from dispatcher.lifecycle import Lifecycle
@@ -70,7 +70,7 @@ class ReclaimedJobs:
         life.do_all(commands)
         if self._deliveries.is_current and life.open_jobs.complete:
             for copy in reclaiming.pop_copies(lambda each: each.has_lost_its_job):
-                self._accept_copy(copy)
+                self._handle(copy.substation, copy.delivery)
             take = reclaiming.advance(life.at.now)
             if take is not None:
                 life.do(take)
@@ -84,13 +84,8 @@ class ReclaimedJobs:
                 self._reclaiming.on_none_taken(substation, empty=empty, problem=problem)
             )
             return
-        try:
-            if not self._accept(substation, delivery):
-                self._life.do(Requeue(delivery))
-                self._reclaiming.end_turn()
-        except Exception:
-            self._life.do(Reject(delivery))
-            raise
+        if self._handle(substation, delivery):
+            self._reclaiming.end_turn()
 
     def on_lost(self, _: ReclaimedLost) -> None:
         """Forget the jobs that wait: RabbitMQ has put them back into their queues."""
@@ -98,6 +93,20 @@ class ReclaimedJobs:
         self._reclaiming.on_link_lost()
         for job in self._life.forget_waiting(lambda job: job.is_reclaimed and not job.is_ours):
             self._life.note_back(job)
+
+    def _handle(self, substation: str, delivery: Delivery) -> bool:
+        """Accept a delivery from a queue, or requeue it; return whether it was requeued.
+
+        One over which the code fails is rejected.
+        """
+        try:
+            goes_back = not self._accept(substation, delivery)
+        except Exception as error:  # noqa: BLE001
+            self._life.reject_delivery(delivery, error)
+            return False
+        if goes_back:
+            self._life.do(Requeue(delivery))
+        return goes_back
 
     def _accept(self, substation: str, delivery: Delivery) -> bool:
         """Handle a delivery from a queue, or keep it; return False if it goes back to the queue."""
@@ -115,18 +124,6 @@ class ReclaimedJobs:
             else:
                 self._life.do_all(reclaiming.hand_over(substation, delivery))
         return True
-
-    def _accept_copy(self, copy: Copy) -> None:
-        """Handle the copy of a job that was forgotten as if it had just been taken.
-
-        A copy over which the code fails is rejected, as it is when it is taken.
-        """
-        try:
-            if not self._accept(copy.substation, copy.delivery):
-                self._life.do(Requeue(copy.delivery))
-        except Exception as error:  # noqa: BLE001
-            self._life.do(Reject(copy.delivery))
-            self._life.do(Fail(error))
 
     def _give_back(self, copy: Copy) -> None:
         """Requeue the copy of a job that was forgotten, unless the job is in hand or safe."""

@@ -68,7 +68,7 @@ class Delivery:
 
     @property
     def is_settled(self) -> bool:
-        """Return whether it was acknowledged, requeued or rejected."""
+        """Return whether it was acknowledged, requeued or rejected, even if its link had broken."""
         return self._acknowledger is None
 
     def ack(self) -> None:

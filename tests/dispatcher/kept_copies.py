@@ -8,7 +8,9 @@ from typing import Any
 
 from dispatcher.commands import LookAtQueue
 from dispatcher.inputs import QueueObserved, ReclaimDue
-from grid.amqp import QueueState
+from dispatcher.requeue_overflow import MAX_HELD_SECONDS
+from grid import topology
+from grid.amqp import Outcome, QueueState
 from tests.dispatcher.harness import Harness, body, confirming
 from tests.fake_broker import FakePublisher, turns
 
@@ -63,6 +65,24 @@ def become_passive(harness: Harness, how: str) -> None:
     if how == "standby":
         harness.standby.heard("other", harness.now)
     harness.shell.feed(ReclaimDue(is_fed=how == "standby"))
+
+
+async def refuse_requeue(harness: Harness, again: Mapping[str, Any], load: int = 2) -> None:
+    """Have the requeue of j1 refused, once its request was delivered again by another way.
+
+    ``again`` are the headers of that, ``load`` is what s2 has by then.
+    """
+    del harness.publisher.automatic[topology.REQUESTS]
+    harness.now += MAX_HELD_SECONDS + 1
+    fill(harness, "s2")
+    harness.shell.tick()
+    await turns()
+    harness.queue.bring(JOB, "j1", headers=again)
+    await turns()
+    harness.read("s2", load=load)
+    await turns()
+    harness.publisher.answer(topology.REQUESTS_EXCHANGE, Outcome.REFUSED)
+    await turns()
 
 
 async def redeliver(harness: Harness, headers: Mapping[str, Any] = MappingProxyType({})) -> None:

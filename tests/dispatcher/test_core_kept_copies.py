@@ -22,7 +22,15 @@ from grid.cancellations import Cancellation
 from grid.events import Event, State
 from grid.messages import ChargeRequest
 from tests.dispatcher.harness import AT, SUBSTATIONS, Harness, body
-from tests.dispatcher.kept_copies import JOB, come_back, fill, redeliver, settle, with_copy
+from tests.dispatcher.kept_copies import (
+    JOB,
+    come_back,
+    fill,
+    redeliver,
+    refuse_requeue,
+    settle,
+    with_copy,
+)
 from tests.fake_broker import FakePublisher, turns
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
@@ -166,15 +174,7 @@ async def test_kept_copy_of_a_requeued_job_is_dropped(*, is_back: bool) -> None:
 async def test_kept_copy_stays_if_the_requeue_of_its_job_is_refused() -> None:
     """The api has published the request again meanwhile: that may go to one that drops it."""
     harness = await with_copy()
-    del harness.publisher.automatic[topology.REQUESTS]
-    harness.now += MAX_HELD_SECONDS + 1
-    fill(harness, "s2")
-    harness.shell.tick()
-    await turns()
-    harness.queue.bring(JOB, "j1")
-    await turns()
-    harness.publisher.answer(topology.REQUESTS_EXCHANGE, Outcome.REFUSED)
-    await turns()
+    await refuse_requeue(harness, {})
     assert (harness.core.waiting, harness.queue.acked) == (1, [1])
     await settle(harness)
     assert (harness.reclaim.acked, harness.reclaim.requeued) == ([], [])

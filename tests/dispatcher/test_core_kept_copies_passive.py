@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dispatcher.jobs import COPY_HEADER
-from dispatcher.requeue_overflow import MAX_HELD_SECONDS
-from grid import parking, topology
+from grid import parking
 from grid.amqp import Outcome
 from grid.events import Event, State
 from tests.dispatcher.harness import AT, SUBSTATIONS, Harness, confirming
@@ -16,6 +15,7 @@ from tests.dispatcher.kept_copies import (
     come_back,
     fill,
     redeliver,
+    refuse_requeue,
     settle,
     with_copy,
 )
@@ -100,17 +100,7 @@ async def test_kept_copy_does_not_go_back_if_its_job_has_ended() -> None:
 async def test_kept_copy_does_not_go_back_if_its_requeued_job_was_sent() -> None:
     """RabbitMQ refused the requeue, but its copy had come from elsewhere, and was sent."""
     harness = await with_copy()
-    del harness.publisher.automatic[topology.REQUESTS]
-    harness.now += MAX_HELD_SECONDS + 1
-    fill(harness, "s2")
-    harness.shell.tick()
-    await turns()
-    harness.queue.bring(JOB, "j1", headers={COPY_HEADER: True})
-    await turns()
-    harness.read("s2", load=0)
-    await turns()
-    harness.publisher.answer(topology.REQUESTS_EXCHANGE, Outcome.REFUSED)
-    await turns()
+    await refuse_requeue(harness, {COPY_HEADER: True}, load=0)
     come_back(harness)
     become_passive(harness, "not fed")
     await turns()
