@@ -84,6 +84,7 @@ async def test_taker_removes_what_is_acknowledged_and_requeues_the_rest(
         assert (again.id, again.redelivered) == ("a", True)
         again.ack()
         c.ack()
+        assert await link.take(QUEUE.name) is None  # by now RabbitMQ has applied them
     await waits_in(declarer, QUEUE, 0)
 
 
@@ -120,10 +121,11 @@ async def test_taker_does_not_get_a_message_in_another_consumers_hands(
         assert found.id == "waiting"
         assert await link.take(QUEUE.name) is None
         found.ack()
+        assert await link.take(QUEUE.name) is None  # by now RabbitMQ has applied it
+        await send(vhost, "last")
         worker.deliveries[0].ack()
-        await asyncio.sleep(0)
-    await waits_in(declarer, QUEUE, 0)
-    assert worker.ids == ["charging"]
+        await eventually(lambda: worker.ids == ["charging", "last"], "its next job is delivered")
+    await waits_in(declarer, QUEUE, 1)
 
 
 async def test_taker_reports_a_missing_queue_and_reconnects(
