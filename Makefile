@@ -52,10 +52,10 @@ test: ## every test, against RabbitMQ nodes of their own; e.g. ARGS="-k policy"
 	@deploy/local/bootstrap rabbitmq-server prometheus faketime chromium
 	@$(PYTHON) -m pytest $(SPREAD) --numprocesses $$((3 * $$(nproc))) --maxprocesses 8 $(ARGS)
 
-test-fast: ## every test that needs neither RabbitMQ nor Prometheus, in a minute or two
+test-fast: ## every test that needs no RabbitMQ or Prometheus and installs nothing, in a minute
 	@deploy/local/bootstrap
-	@EXAMPLES=few $(PYTHON) -m pytest $(SPREAD) --numprocesses $$((3 * $$(nproc) / 2)) --maxprocesses 8 \
-	  -m 'not integration and not e2e' $(ARGS)
+	@EXAMPLES=few $(PYTHON) -m pytest $(SPREAD) --numprocesses $$((2 * $$(nproc))) --maxprocesses 8 \
+	  -m 'not integration and not e2e and not installs' $(ARGS)
 
 properties: ## the property tests, 12,000 examples of each, half an hour or more; e.g. EXAMPLES=100000 ARGS="-k wire"
 	@deploy/local/bootstrap

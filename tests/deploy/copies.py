@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from deploy import stack
 
 PACKAGES: Final = ("grid", "scheduling", "api", "dispatcher", "substation", "load_test", "deploy")
+COMPILED: Final = ".pyc"
 HALF_WRITTEN: Final = "*.pyc.*"  # a compiled module that another process is writing
 FILES: Final = ("Makefile", "pyproject.toml", "requirements-dev.lock")
 
@@ -32,9 +35,18 @@ def copy_project(folder: Path) -> Path:
     With the modules as Python has compiled them: each program would otherwise compile them again,
     which takes longer than to run it. Python compares the time and size of a module's source.
     """
+    ignored = shutil.ignore_patterns(HALF_WRITTEN)
     for package in PACKAGES:
-        ignored = shutil.ignore_patterns(HALF_WRITTEN)
-        shutil.copytree(stack.ROOT / package, folder / package, ignore=ignored)
+        shutil.copytree(stack.ROOT / package, folder / package, ignore=ignored, copy_function=_copy)
     for file in FILES:
         shutil.copy2(stack.ROOT / file, folder / file)
     return folder
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a file; a compiled module may be the same file, which Python replaces, not overwrites."""
+    if source.endswith(COMPILED):
+        with suppress(OSError):  # on another disk
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)

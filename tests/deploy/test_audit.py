@@ -52,6 +52,7 @@ def test_audit_exit_status_tells_found_clean_and_unknown(
     assert all(name in said for name in audit.LOCK_FILES)
 
 
+@pytest.mark.installs
 def test_audit_reads_the_lock_files() -> None:
     """pip-audit accepts the lock files, and answers in the form that is parsed, online or not."""
     for name in audit.LOCK_FILES:

@@ -225,6 +225,7 @@ def wheel(folder: Path, name: str, version: str, files: Mapping[str, str]) -> st
     return f"{name}=={version} --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}\n"
 
 
+@pytest.mark.installs
 def test_bootstrap_installs_into_venv_despite_pip_settings(place: Place, tmp_path: Path) -> None:
     """Variables and pip.conf are ignored, except for the package index."""
     index = tmp_path / "index"
@@ -253,6 +254,7 @@ touch "$(echo .venv/lib/*)/site-packages/pip_audit.py"
 """
 
 
+@pytest.mark.installs
 def test_bootstrap_installs_with_uv_or_else_with_pip(place: Place, tmp_path: Path) -> None:
     """Of uv the locked version, and none of its settings but for the package index.
 
