@@ -44,7 +44,7 @@ def copy_project(folder: Path) -> Path:
 
 
 def _copy(source: str, target: str) -> None:
-    """Copy a file; a compiled module may be the same file, which Python replaces, not overwrites."""
+    """Copy a file; of a compiled module the same file does: Python replaces it as a whole."""
     if source.endswith(COMPILED):
         with suppress(OSError):  # on another disk
             os.link(source, target)
