@@ -86,12 +86,12 @@ class BaseConsumer(Receiver):
             acknowledger,
             envelope.tag,
             body,
-            queue=self._queue,
-            id=content.id,
-            headers=content.headers,
-            redelivered=envelope.redelivered,
-            exchange=envelope.exchange,
-            key=envelope.key,
+            self._queue,
+            content.id,
+            content.headers,
+            envelope.redelivered,
+            envelope.exchange,
+            envelope.key,
         )
         if self._stopped:  # RabbitMQ had sent it before the consumer was cancelled
             delivery.requeue()

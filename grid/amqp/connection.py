@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Self
 
-from msgspec import Struct
+from msgspec import Struct, field
 from pika.channel import Channel
 from pika.connection import Connection as PikaConnection
 from pika.connection import Parameters
@@ -35,6 +35,7 @@ _METHOD: Final = struct.Struct(">HH")  # a method's class and number
 _BASIC: Final = 60
 _READ_BYTES: Final = 64 * 1024  # that are read at once, at least
 _ROUNDS: Final = 3  # of callbacks before a flush, since they may add others: a turn must end
+_END: Final = frames.END[0]
 _PROTOCOL: Final = ord("A")  # begins "AMQP…", with which RabbitMQ answers another protocol
 _PROTOCOL_BYTES: Final = 8
 
@@ -42,12 +43,13 @@ OnDelivery = Callable[[Envelope, Content, bytes], None]
 OnConfirm = Callable[[Confirm, bool], None]  # and whether RabbitMQ has accepted the message
 
 
-class _Arriving(Struct, frozen=True, gc=False):
-    """A message whose frames have not all arrived."""
+class _Arriving(Struct, gc=False):
+    """A message whose frames have not all arrived; ``left`` is how many bytes of it are missing."""
 
     envelope: Envelope
-    content: Content | None
-    body: list[bytes]
+    content: Content | None = None
+    body: list[bytes] = field(default_factory=list)
+    left: int = 0
 
 
 class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc]  # pika has no types
@@ -203,57 +205,52 @@ class Connection(PikaConnection, asyncio.BufferedProtocol):  # type: ignore[misc
                 raise InvalidFrameError(f"a frame of {whole} bytes, more than was agreed on")
             if whole > filled - at:
                 break
-            frame = buffer[at : at + whole].tobytes()
-            at += whole
-            if not self._process_quickly(kind, channel, frame):
-                self._process_frame(decode_frame(frame)[1])
+            end = at + whole
+            payload = buffer[at + _PREFIX.size : end - 1].tobytes()
+            if buffer[end - 1] != _END or not self._process_quickly(kind, channel, payload):
+                self._process_frame(decode_frame(buffer[at:end].tobytes())[1])
+            at = end
         return at
 
-    def _process_quickly(self, kind: int, channel: int, frame: bytes) -> bool:
+    def _process_quickly(self, kind: int, channel: int, payload: bytes) -> bool:
         """Process a frame of a delivery or a confirm that has a callback, or return False."""
-        if frame[-1:] != frames.END:
-            return False  # pika says what is wrong
         if kind == frames.METHOD:
-            return self._process_method(channel, frame)
-        arriving = self._arriving.get(channel)
-        if arriving is None:
+            return self._process_method(channel, payload)
+        message = self._arriving.get(channel)
+        if message is None:
             return False
-        payload = frame[_PREFIX.size : -1]
-        if arriving.content is None:
-            content = frames.content(payload)
-            self._arrive(channel, _Arriving(arriving.envelope, content, []), content.size)
+        if message.content is None:
+            message.content = frames.content(payload)
+            message.left = message.content.size
         else:
-            arriving.body.append(payload)
-            left = arriving.content.size - sum(map(len, arriving.body))
-            self._arrive(channel, arriving, left)
+            message.body.append(payload)
+            message.left -= len(payload)
+        if message.left <= 0:
+            self._arrive(channel, message.envelope, message.content, message.body)
         return True
 
-    def _process_method(self, channel: int, frame: bytes) -> bool:
-        of_class, method = _METHOD.unpack_from(frame, _PREFIX.size)
+    def _process_method(self, channel: int, payload: bytes) -> bool:
+        of_class, method = _METHOD.unpack_from(payload)
         if of_class != _BASIC:
             return False
-        arguments = frame[_PREFIX.size + _METHOD.size : -1]
         if method == frames.BASIC_DELIVER and channel in self._on_delivery:
-            self._arriving[channel] = _Arriving(frames.envelope(arguments), None, [])
+            self._arriving[channel] = _Arriving(frames.envelope(payload[_METHOD.size :]))
             return True
         asked = self._on_confirm.get(channel)
         if asked is None or method not in {frames.BASIC_ACK, frames.BASIC_NACK}:
             return False
         if asked[0].is_open:
-            asked[1](frames.confirm(arguments), method == frames.BASIC_ACK)
+            asked[1](frames.confirm(payload[_METHOD.size :]), method == frames.BASIC_ACK)
         return True
 
-    def _arrive(self, channel: int, message: _Arriving, left: int) -> None:
-        """Deliver a message if it is complete: ``left`` is how many of its bytes are missing."""
-        if left > 0:
-            self._arriving[channel] = message
-            return
+    def _arrive(
+        self, channel: int, envelope: Envelope, content: Content, body: Sequence[bytes]
+    ) -> None:
+        """Deliver a message that is complete."""
         del self._arriving[channel]
-        content, body = message.content, message.body
-        assert content is not None  # noqa: S101
         of, on_delivery = self._on_delivery[channel]
         if of.is_open:
-            on_delivery(message.envelope, content, body[0] if len(body) == 1 else b"".join(body))
+            on_delivery(envelope, content, body[0] if len(body) == 1 else b"".join(body))
 
     # What pika calls.
 

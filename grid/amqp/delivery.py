@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from grid.amqp.acknowledger import Acknowledger
 
 
-class Delivery:
+class Delivery(Struct, eq=False, gc=False):
     """A message of a queue, which is to be acknowledged, requeued or rejected, once.
 
     Anything after that does nothing: a second settling, or one after the link broke, when RabbitMQ
@@ -18,43 +20,16 @@ class Delivery:
     a stream keeps as well. ``behind`` is how many others were ready behind one that was asked for.
     """
 
-    __slots__ = (
-        "_acknowledger",
-        "_tag",
-        "behind",
-        "body",
-        "exchange",
-        "headers",
-        "id",
-        "key",
-        "queue",
-        "redelivered",
-    )
-
-    def __init__(
-        self,
-        acknowledger: Acknowledger,
-        tag: int,
-        body: bytes,
-        *,
-        queue: str,
-        id: str | None,
-        headers: Mapping[str, Any],
-        redelivered: bool = False,
-        exchange: str = "",
-        key: str = "",
-        behind: int = 0,
-    ) -> None:
-        self._acknowledger: Acknowledger | None = acknowledger  # None once it is settled
-        self._tag = tag
-        self.queue = queue
-        self.body = body
-        self.id = id
-        self.headers = headers
-        self.redelivered = redelivered
-        self.exchange = exchange
-        self.key = key
-        self.behind = behind
+    _acknowledger: Acknowledger | None  # None once it is settled
+    _tag: int
+    body: bytes
+    queue: str
+    id: str | None
+    headers: Mapping[str, Any]
+    redelivered: bool = False
+    exchange: str = ""
+    key: str = ""
+    behind: int = 0
 
     @property
     def is_live(self) -> bool:

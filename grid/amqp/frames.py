@@ -32,6 +32,7 @@ _MULTIPLE, _REQUEUE = 1, 2
 _PERSISTENT: Final = b"\x02"
 _LONGEST: Final = 255  # bytes of a short string
 _KNOWN_TARGETS: Final = 4096
+_KNOWN_NAMES: Final = 64  # of headers: the project writes fewer
 _TAG: Final = struct.Struct(">QB")
 _HEADER_START: Final = struct.Struct(">HHQH")  # class, weight, body size, flags
 _SKIPPED_BEFORE_HEADERS: Final = (
@@ -145,7 +146,7 @@ def _table(headers: Mapping[str, Any]) -> bytes:
         return b"".join(parts)
     for name, value in headers.items():
         text = value.encode()
-        parts += (_short(name), _TEXT.pack(b"S", len(text)), text)
+        parts += (_name(name), _TEXT.pack(b"S", len(text)), text)
     packed = b"".join(parts)
     return _TABLE.pack(len(packed)) + packed
 
@@ -167,6 +168,12 @@ def _short(text: str) -> bytes:
     if len(encoded := text.encode()) > _LONGEST:
         raise ShortStringTooLong(encoded)
     return bytes((len(encoded),)) + encoded
+
+
+@lru_cache(_KNOWN_NAMES)
+def _name(text: str) -> bytes:
+    """Return the name of a header, packed."""
+    return _short(text)
 
 
 def envelope(arguments: bytes) -> Envelope:
@@ -199,8 +206,16 @@ def content(payload: bytes) -> Content:
     at += layout.octets
     for _ in range(layout.texts_after):
         at += 1 + payload[at]
-    name, _ = data.decode_short_string(payload, at)
-    return Content(size, name, headers)
+    return Content(size, _text(payload, at), headers)
+
+
+def _text(payload: bytes, at: int) -> str:
+    """Return a short text; what is not UTF-8 stays bytes, as in pika."""
+    try:
+        return payload[at + 1 : at + 1 + payload[at]].decode()
+    except UnicodeDecodeError:
+        text, _ = data.decode_short_string(payload, at)
+        return text  # type: ignore[no-any-return]  # pika has no types
 
 
 def _read_table(payload: bytes, at: int) -> tuple[Mapping[str, Any], int]:
