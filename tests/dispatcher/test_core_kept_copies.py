@@ -9,19 +9,22 @@ import pytest
 from dispatcher.commands import LogJob, LookAtQueue, Warn
 from dispatcher.inputs import (
     JobCancelled,
+    OlderEventsRead,
     QueueObserved,
     ReclaimDue,
     RecordedJobMissing,
     TargetsChanged,
 )
+from dispatcher.open_jobs import OpenJobs
 from dispatcher.recognition import DropReason, Judgement
 from dispatcher.requeue_overflow import MAX_HELD_SECONDS
-from grid import topology
+from grid import kinds, topology
 from grid.amqp import Outcome, QueueState
 from grid.cancellations import Cancellation
 from grid.events import Event, State
+from grid.kinds import Booking
 from grid.messages import ChargeRequest
-from tests.dispatcher.harness import AT, SUBSTATIONS, Harness, body
+from tests.dispatcher.harness import AT, SUBSTATIONS, Harness, body, confirming
 from tests.dispatcher.kept_copies import (
     JOB,
     come_back,
@@ -322,3 +325,66 @@ async def test_kept_copy_over_which_the_code_fails_is_rejected_alone(
     await turns()
     assert harness.reclaim.rejected == [1]
     assert harness.in_hand().jobs == {"j2"}
+
+
+async def test_kept_copy_of_a_promised_job_stands_for_it_once_that_is_impossible() -> None:
+    """The job began without its request, which may never come: only the copy can be parked."""
+    harness = await promised_and_refused(requested_power_kw=50.0)
+    assert harness.reclaim.deliver("s1", body("j1", requested_power_kw=50.0), "j1")
+    await settle(harness)
+    assert (harness.reclaim.acked, harness.reclaim.requeued) == ([], [])
+    harness.shell.feed(TargetsChanged({"s2": 2}, {}))
+    harness.arrive("s2", rated_power_kw=10.0)
+    harness.shell.tick()
+    await turns()
+    assert harness.core.waiting == 0
+    assert harness.publisher.to(topology.PARKED) == []
+    await settle(harness)
+    assert len(harness.publisher.to(topology.PARKED)) == 1
+    assert harness.reclaim.acked == [1]
+
+
+async def promised_and_refused(**fields: Any) -> Harness:  # noqa: ANN401
+    """Return a harness where j1, promised a start by another, waits: the queue of s1 refused it.
+
+    s1 is dead by now, and all are full.
+    """
+    harness = Harness(confirming(), "s1", "s2", connectors=2)
+    harness.read_older_events()
+    request = ChargeRequest("j1", AT - 1, reserve=True, **fields)
+    harness.read_events(kinds.booked(Booking(request, "s1", AT + 10, AT + 3_610), AT))
+    harness.publisher.automatic[SUBSTATIONS] = Outcome.REFUSED
+    harness.at += 11
+    harness.shell.tick()
+    await turns()
+    assert harness.publisher.routed() == [("j1", "s1")]
+    assert harness.core.waiting == 1
+    harness.publisher.automatic[SUBSTATIONS] = Outcome.CONFIRMED
+    harness.fail_page("s1")
+    fill(harness, "s2")
+    harness.find_dead("s1")
+    return harness
+
+
+async def test_kept_copy_is_dropped_once_the_log_shows_that_its_promised_job_has_ended() -> None:
+    """Its request came behind others, and asks for a start that it had."""
+    asked = body("j1", reserve=True, earliest_start=AT + 100)
+    harness = Harness(confirming(), "s1", "s2", connectors=2)
+    harness.fail_page("s1")
+    fill(harness, "s2")
+    harness.queue.bring(asked, "j1", again=True)
+    await turns()
+    assert harness.reclaim.deliver("s1", asked, "j1")
+    await settle(harness)
+    assert (harness.reclaim.acked, harness.reclaim.requeued) == ([], [])
+    earlier = OpenJobs(complete=True)
+    request = ChargeRequest("j1", AT - 1, reserve=True, earliest_start=AT + 100)
+    earlier.take(kinds.booked(Booking(request, "s1", AT + 100, AT + 200), AT), 1)
+    earlier.take(Event(State.COMPLETED, AT + 200, "j1", "s1"), 2)
+    harness.shell.feed(OlderEventsRead(earlier))
+    harness.at += 300
+    harness.shell.tick()
+    await turns()
+    await settle(harness)
+    assert (harness.publisher.routed(), harness.queue.acked) == ([], [1])
+    assert (harness.reclaim.acked, harness.reclaim.requeued) == ([1], [])
