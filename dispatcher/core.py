@@ -160,7 +160,7 @@ class Core:
             metrics=metrics,
             prefetch=prefetch,
         )
-        silent = self._silent = SilentJobs(life, deliveries, queues, standby)
+        silent = self._silent = SilentJobs(life, deliveries, queues, standby, metrics)
         self._handlers: dict[type[Input], Callable[[Any], None]] = {
             # deliveries, and what becomes of them
             Begin: deliveries.on_begin,

@@ -31,6 +31,12 @@ class Metrics:
         self.refused = counter(
             "refused_jobs", "Jobs that a substation's queue refused", ["substation"]
         )
+        self.resent = counter(
+            "resent_jobs",
+            "Jobs sent to their substation once more, since they did not begin there though "
+            "nothing waits in its queue",
+            ["substation"],
+        )
         self.reconciled = counter(
             "reconciled_jobs",
             "Accepted jobs that were in no queue and held by no dispatcher, by outcome",

@@ -12,6 +12,7 @@ from dispatcher.deliveries import Deliveries
 from dispatcher.inputs import RecordedJobMissing, SilenceConfirmed
 from dispatcher.jobs import Job
 from dispatcher.lifecycle import NOT_BEGUN, Lifecycle
+from dispatcher.metrics import Metrics
 from dispatcher.queues import Queues
 from dispatcher.standby import Standby
 
@@ -26,15 +27,22 @@ class SilentJobs:
         deliveries: Knows whether jobs are decided on.
         queues: Knows whether a substation takes jobs from its queue.
         standby: Knows whether this dispatcher is active.
+        metrics: The dispatcher's counters.
     """
 
     def __init__(
-        self, life: Lifecycle, deliveries: Deliveries, queues: Queues, standby: Standby
+        self,
+        life: Lifecycle,
+        deliveries: Deliveries,
+        queues: Queues,
+        standby: Standby,
+        metrics: Metrics,
     ) -> None:
         self._life = life
         self._deliveries = deliveries
         self._queues = queues
         self._standby = standby
+        self._metrics = metrics
         self._asked_about: set[Job] = set()  # their silence is being confirmed
         self._ask_at = 0.0
 
@@ -65,6 +73,7 @@ class SilentJobs:
                 life.resend_silent(job)
                 resent += 1
         if resent:
+            self._metrics.resent.labels(input.substation).inc(resent)
             text = f"{resent} jobs are sent to {input.substation} once more: none of them began"
             life.do(Warn(text))
 

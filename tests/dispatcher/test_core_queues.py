@@ -116,12 +116,13 @@ async def test_core_resends_no_overdue_job_on_standby() -> None:
     confirmed = SilenceConfirmed("s1", [job], QueueState(0, 1))
     harness.shell.feed(confirmed)
     await turns()
-    assert harness.routed() == ["j1"]
+    assert (harness.routed(), harness.count("resent_jobs_total", substation="s1")) == (["j1"], 0)
     harness.now += 1e6  # nothing was heard of the other one since
     harness.tracker.substations["s1"].problem = None
     harness.shell.feed(confirmed)
     await turns()
     assert harness.routed() == ["j1", "j1"]
+    assert harness.count("resent_jobs_total", substation="s1") == 1
 
 
 def with_dead_substation(*, reads_log: bool = False) -> Harness:
