@@ -6,7 +6,8 @@ unexport ENV GREP_OPTIONS POSIXLY_CORRECT $(filter PYTHON%,$(.VARIABLES))
 .DEFAULT_GOAL := help
 .PHONY: help up down status restart logs load demo simulate parked bench clean test test-fast properties faults fuzz screenshots preview audit lint lock docs release
 
-override PYTHON := PYTHONUTF8=1 .venv/bin/python
+# numpy would begin a thread for each processor, for what is not used here
+override PYTHON := PYTHONUTF8=1 OPENBLAS_NUM_THREADS=1 .venv/bin/python
 ARGS ?=
 SPREAD := --dist loadscope --no-loadscope-reorder# as tests/workers.py groups and orders them
 

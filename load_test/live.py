@@ -17,6 +17,7 @@ from typing import Any, Final
 from grid import settings
 from grid.files import text_of
 from load_test.client import Api
+from load_test.exits import FAILED, INTERRUPTED, OK
 from load_test.files import write_json
 from load_test.plans.plan import Request
 from load_test.publisher import (
@@ -35,7 +36,6 @@ from load_test.view.board import Board, View
 from load_test.view.plain import PlainLines
 from load_test.view.terminal import LiveView
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 _LOOK_INTERVAL: Final = 1.0  # between two looks at the jobs, for a live view
 
 

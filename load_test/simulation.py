@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -24,7 +24,7 @@ _DEMAND: Final[dict[str, Any]] = {
 }
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], _: Mapping[str, str]) -> int:
     """Run the simulation that ``argv`` describes and print its table; return the exit status."""
     parser = simulation_options.parser()
     options = parser.parse_args(argv)

@@ -16,6 +16,7 @@ from typing import Final
 
 from grid.errors import ConfigurationError
 from load_test import live, options, simulation_options, text
+from load_test.exits import OK
 from load_test.files import text_of, write_json
 from load_test.plans.plan import Request
 from load_test.replay import orders, virtual
@@ -97,7 +98,7 @@ def _virtually(given: argparse.Namespace, replay: Replay, requests: Sequence[Req
             "most": None if most is None else most._asdict(),
         },
     )
-    return live.OK
+    return OK
 
 
 def _in_order(given: argparse.Namespace, replay: Replay, sessions: Sequence[Session]) -> int:
@@ -125,7 +126,7 @@ def _in_order(given: argparse.Namespace, replay: Replay, sessions: Sequence[Sess
     if best is not None:
         sys.stdout.write(f"{orders.BOUND}: {HOW}, slots of {given.slot:g} min\n")
     write_json(given.json, {"rows": [each.as_json() for each in rows]})
-    return live.OK
+    return OK
 
 
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,7 @@ examples:
 """
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], _: Mapping[str, str]) -> int:
     """Print two runs side by side; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m load_test compare",

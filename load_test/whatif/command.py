@@ -14,8 +14,9 @@ from typing import Final
 
 from grid.errors import ConfigurationError
 from load_test import options, text
+from load_test.exits import FAILED, OK
 from load_test.files import check_folder, write_json
-from load_test.live import FAILED, OK, api_key
+from load_test.live import api_key
 from load_test.records import Job, Substation
 from load_test.simulate.policies import POLICIES
 from load_test.simulate.scenario import Site

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import subprocess
 import sys
 import time
 from datetime import datetime
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from load_test import cli
+from load_test import cli, exits
 from tests.load_test.fake_api import HOST, FakeApi
 from tests.ports import free_ports
 
@@ -51,7 +52,7 @@ async def test_load_test_prints_lines_bar_and_summary(tmp_path: Path) -> None:
     async with FakeApi().serve() as fake:
         options = ("--url", fake.url, "-n", "20", "--rate", "200", "--json", str(file))
         status, out, err = await command(*options)
-    assert status == cli.OK, err
+    assert status == exits.OK, err
     lines = out.splitlines()
     assert lines[:2] == [
         "[i] Substation Loads → [S1: 0.0, S2: 0.0, S3: 0.0]",
@@ -68,7 +69,7 @@ async def test_load_test_exits_1_if_a_request_was_lost() -> None:
     async with FakeApi(lose=(1,)).serve() as fake:
         options = ("--url", fake.url, "-n", "3", "--concurrency", "1", "-q", "--timeout", "0")
         status, out, _ = await command(*options)
-    assert status == cli.FAILED
+    assert status == exits.FAILED
     assert "lost                   1" in out
 
 
@@ -76,7 +77,7 @@ async def test_load_test_reports_what_is_known_on_ctrl_c() -> None:
     """An interrupted run reports what came before, and exits with 130."""
     async with FakeApi().serve() as fake:
         status, out, err = await command("--url", fake.url, "--rate", "10", interrupt=True)
-    assert status == cli.INTERRUPTED, err
+    assert status == exits.INTERRUPTED, err
     assert "requests               100" in out
     assert "lost                   0" in out
     assert "unanswered" in out
@@ -89,7 +90,7 @@ async def test_load_test_writes_a_partial_report_on_ctrl_c(tmp_path: Path) -> No
     async with FakeApi().serve() as fake:
         options = ("--url", fake.url, "--rate", "10", "--report", str(folder))
         status, _, err = await command(*options, interrupt=True)
-    assert status == cli.INTERRUPTED, err
+    assert status == exits.INTERRUPTED, err
     assert f"the report is in {folder}/report.html" in err
     assert "Interrupted: a partial run." in (folder / "report.html").read_text()
     run = json.loads((folder / "run.json").read_text())
@@ -101,7 +102,7 @@ async def test_load_test_reports_an_unreachable_api_at_once() -> None:
     """If nothing listens, one line says so and names the address."""
     (port,) = free_ports(1)
     status, out, err = await command("--url", f"http://{HOST}:{port}")
-    assert (status, out) == (cli.FAILED, "")
+    assert (status, out) == (exits.FAILED, "")
     assert f"no answer from http://{HOST}:{port}" in err
     assert "Traceback" not in err
 
@@ -143,7 +144,7 @@ def test_load_test_exits_2_on_wrong_usage(
     """Wrong usage exits with 2 and names what is wrong."""
     with pytest.raises(SystemExit) as stop:
         cli.main(options, {})
-    assert stop.value.code == cli.USAGE
+    assert stop.value.code == exits.USAGE
     assert problem in capsys.readouterr().err
 
 
@@ -154,7 +155,7 @@ def test_load_test_help_shows_defaults_examples_and_exit_statuses(
     with pytest.raises(SystemExit) as stop:
         cli.main(["--help"], {"API_URL": "http://example.test:7001"})
     shown = capsys.readouterr().out
-    assert stop.value.code == cli.OK
+    assert stop.value.code == exits.OK
     for part in ("examples:", "exit status:", "http://example.test:7001", "default 100"):
         assert part in shown
 
@@ -171,7 +172,7 @@ async def test_load_test_carries_out_a_file(tmp_path: Path) -> None:
     )
     async with FakeApi().serve() as fake:
         status, out, err = await command("--url", fake.url, "--file", str(file), "-q")
-    assert status == cli.OK, err
+    assert status == exits.OK, err
     assert "requests               12" in out
     bodies = [post["body"] for post in fake.posts]
     assert {(body["requested_power_kw"], body["priority"]) for body in bodies} == {(150, 3)}
@@ -189,7 +190,7 @@ def test_load_test_names_a_wrong_variable(capsys: pytest.CaptureFixture[str]) ->
     """An invalid variable is named, with its value."""
     (port,) = free_ports(1)
     options = ["--via", "amqp", "--url", f"http://{HOST}:{port}"]
-    assert cli.main(options, {"AMQP_URL": "http://x"}) == cli.USAGE
+    assert cli.main(options, {"AMQP_URL": "http://x"}) == exits.USAGE
     assert "AMQP_URL" in capsys.readouterr().err
 
 
@@ -202,5 +203,28 @@ async def test_load_test_sends_the_api_key_from_its_file(
     monkeypatch.setenv("API_KEY_FILE", str(file))
     async with FakeApi().serve() as fake:
         status, _, err = await command("--url", fake.url, "-n", "2", "--rate", "200", "--quiet")
-    assert status == cli.OK, err
+    assert status == exits.OK, err
     assert fake.keys == ["Bearer the-key"] * 2
+
+
+def test_command_imports_nothing_that_only_others_need() -> None:
+    """Else each would begin after half a second of imports."""
+    ask = "import sys; from load_test.cli import main; main(['compare', '--help'], {})"
+    leave = "finally: sys.stderr.write(' '.join(sys.modules))"
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", f"import sys\ntry: exec({ask!r})\n{leave}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("usage: python -m load_test compare")
+    assert {"aiohttp", "numpy", "pika"}.isdisjoint(done.stderr.split())
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is found under its name."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([name, "--help"], {})
+    assert ended.value.code == exits.OK
+    assert capsys.readouterr().out.startswith("usage: python -m load_test")

