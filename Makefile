@@ -6,7 +6,7 @@ unexport ENV GREP_OPTIONS POSIXLY_CORRECT $(filter PYTHON%,$(.VARIABLES))
 .DEFAULT_GOAL := help
 .PHONY: help up down status restart logs load demo simulate parked bench clean test test-fast properties faults fuzz screenshots preview audit lint lock docs release
 
-# numpy would begin a thread for each processor, for what is not used here
+# numpy's OpenBLAS would start a thread for each processor; no linear algebra is done here
 override PYTHON := PYTHONUTF8=1 OPENBLAS_NUM_THREADS=1 .venv/bin/python
 ARGS ?=
 SPREAD := --dist loadscope --no-loadscope-reorder# as tests/workers.py groups and orders them
@@ -53,7 +53,7 @@ test: ## every test, against RabbitMQ nodes of their own; e.g. ARGS="-k policy"
 	@deploy/local/bootstrap rabbitmq-server prometheus faketime chromium
 	@$(PYTHON) -m pytest $(SPREAD) --numprocesses $$((3 * $$(nproc))) --maxprocesses 8 $(ARGS)
 
-test-fast: ## every test that needs no RabbitMQ or Prometheus and installs nothing, in a minute
+test-fast: ## every test that needs neither RabbitMQ nor Prometheus and installs no packages, in a minute or so
 	@deploy/local/bootstrap
 	@EXAMPLES=few $(PYTHON) -m pytest $(SPREAD) --numprocesses $$((2 * $$(nproc))) --maxprocesses 8 \
 	  -m 'not integration and not e2e and not installs' $(ARGS)

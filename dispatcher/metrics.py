@@ -33,8 +33,8 @@ class Metrics:
         )
         self.resent = counter(
             "resent_jobs",
-            "Jobs sent to their substation once more, since they did not begin there though "
-            "nothing waits in its queue",
+            "Jobs sent again to the same substation because they had not begun there although its "
+            "queue was empty",
             ["substation"],
         )
         self.reconciled = counter(

@@ -41,6 +41,8 @@ class SubstationWatch:
             self._metrics.target_info.labels(name, each.address).set(1)
             self._metrics.decisions.labels(name)  # so that its rate starts from 0, not from 1
             self._metrics.reclaimed.labels(name)
+            self._metrics.resent.labels(name)
+            self._metrics.refused.labels(name)
 
     def on_reading(self, substation: str, reading: Reading, asked_at: float) -> None:
         """Apply the reading of a substation's page."""

@@ -11,8 +11,8 @@ from grid.errors import ConfigurationError, GridError
 from load_test.exits import FAILED, INTERRUPTED, USAGE
 
 SEND: Final = "run"
-# The module of each command, whose ``main`` is called. Only that one is imported: numpy, which the
-# simulation needs, and aiohttp, which it does not, take most of the time until a command begins.
+# The module of each command, whose ``main`` is called. Only that one is imported: importing numpy,
+# which only some commands need, and aiohttp, which others do, takes most of the start-up time.
 COMMANDS: Final[Mapping[str, str]] = {
     SEND: "load_test.command",
     "replay": "load_test.replay.command",

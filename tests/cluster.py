@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -47,14 +48,16 @@ class Cluster:
     def start(self) -> None:
         """Start all nodes and wait until every queue has a member on each of them.
 
-        Where one never gets a member, as happens when RabbitMQ 3.10 boots on a busy machine, they
-        begin once more without data, as whoever set it up would.
+        If a queue never gets a member on one of them, as happens when RabbitMQ 3.10 boots on a busy
+        machine, delete the data of all nodes and start them once more.
         """
         self._start_nodes()
         if not _within(WHOLE_SECONDS, self._is_formed):
+            warnings.warn(f"started once more; members online: {self._online()}", stacklevel=2)
             self.close()
             for each in self.nodes.values():
                 shutil.rmtree(each.node.folder / "data")
+                each.log_file.unlink()
             self._start_nodes()
         assert _within(START_SECONDS, self._is_formed), f"members online: {self._online()}"
 

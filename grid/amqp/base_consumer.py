@@ -83,7 +83,7 @@ class BaseConsumer(Receiver):
     ) -> None:
         acknowledger.delivered(envelope.tag)
         delivery = Delivery(
-            acknowledger,
+            acknowledger,  # all in the order of the fields
             envelope.tag,
             body,
             self._queue,

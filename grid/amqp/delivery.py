@@ -10,7 +10,7 @@ from msgspec import Struct
 from grid.amqp.acknowledger import Acknowledger
 
 
-class Delivery(Struct, eq=False, gc=False):
+class Delivery(Struct, eq=False):
     """A message of a queue, which is to be acknowledged, requeued or rejected, once.
 
     Anything after that does nothing: a second settling, or one after the link broke, when RabbitMQ

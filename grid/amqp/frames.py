@@ -32,7 +32,7 @@ _MULTIPLE, _REQUEUE = 1, 2
 _PERSISTENT: Final = b"\x02"
 _LONGEST: Final = 255  # bytes of a short string
 _KNOWN_TARGETS: Final = 4096
-_KNOWN_NAMES: Final = 64  # of headers: the project writes fewer
+_KNOWN_NAMES: Final = 64  # of headers that are kept packed; the project writes fewer
 _TAG: Final = struct.Struct(">QB")
 _HEADER_START: Final = struct.Struct(">HHQH")  # class, weight, body size, flags
 _SKIPPED_BEFORE_HEADERS: Final = (
@@ -110,7 +110,8 @@ def publication(
     ``priority`` 0 is none. ``frame_most`` is the negotiated size of a frame, in bytes.
 
     Raises:
-        pika.exceptions.ShortStringTooLong: a name or the id has over 255 bytes.
+        pika.exceptions.ShortStringTooLong: the exchange, the key, the id or a header's name has
+            over 255 bytes.
         pika.exceptions.UnsupportedAMQPFieldException: a header's value has no form in AMQP.
     """
     size = len(body)
@@ -209,13 +210,13 @@ def content(payload: bytes) -> Content:
     return Content(size, _text(payload, at), headers)
 
 
-def _text(payload: bytes, at: int) -> str:
+def _text(payload: bytes, at: int) -> Any:  # noqa: ANN401
     """Return a short text; what is not UTF-8 stays bytes, as in pika."""
+    text = payload[at + 1 : at + 1 + payload[at]]
     try:
-        return payload[at + 1 : at + 1 + payload[at]].decode()
+        return text.decode()
     except UnicodeDecodeError:
-        text, _ = data.decode_short_string(payload, at)
-        return text  # type: ignore[no-any-return]  # pika has no types
+        return text
 
 
 def _read_table(payload: bytes, at: int) -> tuple[Mapping[str, Any], int]:

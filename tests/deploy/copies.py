@@ -44,7 +44,7 @@ def copy_project(folder: Path) -> Path:
 
 
 def _copy(source: str, target: str) -> None:
-    """Copy a file; of a compiled module the same file does: Python replaces it as a whole."""
+    """Copy a file; link a compiled module: Python never writes into one, it replaces the file."""
     if source.endswith(COMPILED):
         with suppress(OSError):  # on another disk
             os.link(source, target)

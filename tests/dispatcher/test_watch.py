@@ -208,3 +208,12 @@ def test_watch_counts_targets_in_use() -> None:
     assert harness.count("targets") == 2
     harness.watch.on_targets({})
     assert harness.count("targets") == 0
+
+
+@pytest.mark.parametrize("name", ["decisions", "refused_jobs", "resent_jobs", "rescued_jobs"])
+def test_watch_has_the_counters_of_each_substation_start_from_0(name: str) -> None:
+    """Prometheus sees no increase from a series that was not there to its first value."""
+    harness = Harness(confirming(), "s1")
+    harness.watch.on_targets({"s1": target("s1")})
+    full_name, labels = f"dispatcher_{name}_total", {"substation": "s1"}
+    assert harness.registry.get_sample_value(full_name, labels) == 0

@@ -206,6 +206,42 @@ async def test_connection_delivers_messages_whose_frames_are_split_at_any_byte(
         assert got == [(tag, f"m{tag}", body) for tag, body in enumerate(bodies, 1)]
 
 
+@pytest.mark.parametrize("which", range(3))
+async def test_connection_ends_over_a_message_with_a_frame_without_its_end_marker(
+    connection: Connection, channel: Channel, which: int
+) -> None:
+    """Its size may be wrong, and then so is all that follows."""
+    got: list[object] = []
+    connection.deliver_to(channel, lambda *message: got.append(message))
+    frames = split(delivered(1, 1, b"x", 10))
+    frames[which] = frames[which][:-1] + b"\0"
+    bring(connection, b"".join(frames))
+    assert recorded(connection).aborted
+    assert got == []
+
+
+async def test_connection_delivers_a_message_that_is_longer_than_announced(
+    connection: Connection, channel: Channel
+) -> None:
+    """As pika does; those that follow are delivered as well."""
+    got: list[bytes] = []
+    connection.deliver_to(channel, lambda _envelope, _content, body: got.append(body))
+    method, header, _ = split(delivered(1, 1, b"x", 10))
+    bring(connection, method + header + pika.frame.Body(1, b"xyz").marshal())
+    bring(connection, delivered(1, 2, b"next", 10))
+    assert got == [b"xyz", b"next"]
+
+
+def split(data: bytes) -> list[bytes]:
+    """Return the frames of some bytes."""
+    found = []
+    while data:
+        size, _ = pika.frame.decode_frame(data)
+        found.append(data[:size])
+        data = data[size:]
+    return found
+
+
 async def test_connection_ignores_frames_for_a_closed_channel(
     connection: Connection, channel: Channel
 ) -> None:

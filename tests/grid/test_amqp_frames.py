@@ -167,15 +167,16 @@ def test_frames_read_message_properties_as_pika_does(
 
 
 @pytest.mark.parametrize("headers", [{"name": "text"}, {"a": "", "name": "text"}, {"name": 1}])
-@pytest.mark.parametrize("text", [b"name", b"text"])
+@pytest.mark.parametrize("text", [b"name", b"text", b"job1"])
 def test_frames_read_texts_that_are_no_utf8_as_pika_does(
     headers: dict[str, Any], text: bytes
 ) -> None:
-    """They stay bytes, the names and the values alike."""
-    properties = BasicProperties(headers=headers, message_id="id")
+    """They stay bytes: names, values and the id alike."""
+    properties = BasicProperties(headers=headers, message_id="job1")
     frame = Header(1, 0, properties).marshal().replace(text, b"\xff\xfe\xfd\xfc")
     _, read = decode_frame(frame)
-    assert frames.content(frame[7:-1]) == frames.Content(0, "id", read.properties.headers)
+    expected = frames.Content(0, read.properties.message_id, read.properties.headers)
+    assert frames.content(frame[7:-1]) == expected
 
 
 @THOROUGH
@@ -192,3 +193,13 @@ def test_frames_refuse_a_name_over_255_bytes(name: str) -> None:
     pack: Callable[..., bytes] = frames.publication
     with pytest.raises(ShortStringTooLong):
         pack(1, **names, headers={}, priority=0, body=b"", frame_most=MAX_FRAME)
+
+
+def test_frames_refuse_a_headers_name_over_255_bytes() -> None:
+    """As pika does, and the second time as well."""
+    headers = {"ä" * 128: "x"}
+    for _ in range(2):
+        with pytest.raises(ShortStringTooLong):
+            frames.publication(
+                1, "e", "k", id="i", headers=headers, priority=0, body=b"", frame_most=MAX_FRAME
+            )
