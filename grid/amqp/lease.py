@@ -24,20 +24,19 @@ boot_time: Final = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
 
 class Lease:
-    """The right to act on what a channel has delivered; ``now`` returns steady seconds."""
+    """The right to act on what a channel has delivered.
+
+    ``now`` returns steady seconds, and ``until`` is the last of them at which it holds.
+    """
 
     def __init__(self, now: Callable[[], float] = boot_time) -> None:
         self._now = now
-        self._renewed_at = -inf
+        self.until = -inf
 
     @property
     def holds(self) -> bool:
         """Return whether RabbitMQ has answered recently enough."""
-        return self.holds_at(self._now())
-
-    def holds_at(self, now: float) -> bool:
-        """Return whether RabbitMQ has answered recently enough, at a time of the lease's clock."""
-        return now - self._renewed_at <= LEASE_SECONDS
+        return self._now() <= self.until
 
     def now(self) -> float:
         """Return the time by which the lease is measured, in seconds."""
@@ -45,4 +44,4 @@ class Lease:
 
     def renew(self, since: float) -> None:
         """Renew the lease from a time at which the channel was there for certain."""
-        self._renewed_at = since
+        self.until = since + LEASE_SECONDS

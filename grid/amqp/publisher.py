@@ -240,7 +240,7 @@ class Publisher(Link):
         target = publication.exchange, publication.key
         if publication.returned:
             self._returned_at[target] = asyncio.get_running_loop().time()
-        else:
+        elif self._returned_at:
             self._returned_at.pop(target, None)
         self._judge(target, accepted=accepted)
         if not self.backlog:

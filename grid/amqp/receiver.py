@@ -41,7 +41,7 @@ class Receiver(Link):
     def lapsed_at(self, now: float) -> bool:
         """Return the same for a time of ``boot_time``: for who asks several links at once."""
         lease = self._lease
-        return lease is not None and self._channel is not None and not lease.holds_at(now)
+        return lease is not None and now > lease.until and self._channel is not None
 
     @property
     def unsettled(self) -> int:

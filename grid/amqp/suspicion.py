@@ -68,8 +68,9 @@ class Refusals:
 
     def on_confirm(self, target: Target) -> None:
         """Record that RabbitMQ has confirmed a message."""
-        self._since.pop(target, None)
-        self._timeout.pop(target, None)
+        if self._since or self._timeout:  # hardly ever
+            self._since.pop(target, None)
+            self._timeout.pop(target, None)
 
     def on_nack(self, target: Target, now: float) -> float | None:
         """Record a nack; return for how many seconds all were nacked, once that is too long."""
