@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, NamedTuple, NotRequired
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from api.forecast import Forecast
@@ -24,6 +24,9 @@ from grid.events import MAX_FIGURE, State, is_time
 from grid.times import to_the_second
 from scheduling.reasons import is_eligible
 
+# Answers are made here, and not validated: pydantic needs their schemas for the OpenAPI document
+# alone. Made for each route, they would take most of the time that it takes to build the app.
+ONLY_DOCUMENTED: Final = ConfigDict(defer_build=True)
 EXAMPLE: Final = {
     "id": "0b4e6a52-3f5c-4b8e-9d55-0a4c53d0a6f1",
     "status": "charging",
@@ -156,6 +159,7 @@ class Decision(TypedDict, total=False):
     candidates: list[Candidate]
 
 
+@with_config(ONLY_DOCUMENTED)
 class Charge(TypedDict):
     """A job: a request that RabbitMQ has confirmed, which will not be lost.
 
@@ -245,12 +249,14 @@ class Charge(TypedDict):
     ]
 
 
+@with_config(ONLY_DOCUMENTED)
 class AcceptedList(TypedDict):
     """The accepted requests of a list, in its order."""
 
     jobs: list[Charge]
 
 
+@with_config(ONLY_DOCUMENTED)
 class ChargeList(TypedDict):
     """A page of jobs; ``next`` is the ``after`` of the next page, if there is one."""
 

@@ -50,6 +50,7 @@ class Problem(BaseModel):
     """A problem document (RFC 9457): what was wrong, and what to do."""
 
     model_config = ConfigDict(
+        defer_build=True,  # it is only documented, by every route
         json_schema_extra={
             "example": {
                 "type": types.INVALID_FIELD.uri,
@@ -64,7 +65,7 @@ class Problem(BaseModel):
                     }
                 ],
             }
-        }
+        },
     )
 
     type: str = Field(description="The address of a page about this type of problem.")

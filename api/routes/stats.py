@@ -9,10 +9,11 @@ from math import inf
 from typing import Annotated, Final, NotRequired
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import Field
+from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
 from api import answers
+from api.answers import ONLY_DOCUMENTED
 from api.jobs.stats import REQUESTS, SESSIONS, Cell, Stats
 from api.openapi import INVALID, UNAVAILABLE
 from api.routes.dependencies import check_query
@@ -81,6 +82,7 @@ class SubstationHourCounts(SubstationCounts):
     hour: Annotated[datetime, Field(description="Its beginning, in UTC.")]
 
 
+@with_config(ONLY_DOCUMENTED)
 class StatsAnswer(TypedDict):
     """What happened, in all, by hour, and by substation."""
 
