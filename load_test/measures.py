@@ -126,8 +126,11 @@ def is_met(job: Job) -> bool:
 
 def jain(values: Sequence[float]) -> float | None:
     """Return Jain's index of fairness: 1 if all have the same; None if nobody has anything."""
-    squares = sum(each * each for each in values)
-    return sum(values) ** 2 / (len(values) * squares) if squares else None
+    most = max(values, default=0.0)
+    if not most:
+        return None
+    shares = [each / most for each in values]  # else the squares of tiny values lose their digits
+    return sum(shares) ** 2 / (len(shares) * sum(each * each for each in shares))
 
 
 def waits_of(jobs: Iterable[Job]) -> Iterable[float]:

@@ -8,30 +8,23 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from bench.management import Management
 from bench.processes import NotMeasured
-from deploy.files import own_folder
 from deploy.local.ports import HOST, answers
 from deploy.local.rabbitmq import Node, NodePorts
 from deploy.rabbitmq.definitions import render, render_topology
 from deploy.rabbitmq.users import permissions
 from tests.ports import free_ports
-from tests.rabbitmq_plugins import link_needed
 
 SUBSTATIONS = ("substation1", "substation2", "substation3", "another")  # that have a user
 START_SECONDS = 120.0  # three at once, on a busy machine
 STOP_SECONDS = 30.0
-PROCESSORS = (*os.sched_getaffinity(0),)
-_TURNS = cycle(PROCESSORS)  # the nodes of a cluster boot on different ones
-PLUGINS = "plugins"  # the folder within the node's
 # RabbitMQ 3.10 writes its register of quorum queues to disk a moment after declaring one: a node
 # killed within it comes back with a queue that finds no leader.
 DECLARED_FOR_GOOD_SECONDS = 3.0
@@ -94,9 +87,6 @@ class Broker:
             self._epmd = self._spawn(self.node.epmd_command())
         self._starts += 1
         self._server = self._spawn(self.node.server_command())
-        # Erlang reads each of a thousand modules in another thread: to wake one on another
-        # processor takes longer than the reading, so a node boots in two thirds of the time
-        _pin(self._server.pid, {next(_TURNS)})
 
     def wait(self) -> None:
         """Wait until the node that was started accepts clients."""
@@ -106,8 +96,6 @@ class Broker:
             assert self._server.poll() is None, f"RabbitMQ ended:\n{self.log()}"
             assert time.monotonic() < deadline, f"RabbitMQ did not start:\n{self.log()}"
             time.sleep(0.05)
-        for thread in Path(f"/proc/{self._server.pid}/task").glob("*"):
-            _pin(int(thread.name), {*PROCESSORS})
         self.declared()
 
     def declared(self) -> None:
@@ -178,27 +166,15 @@ class Broker:
             if self._server is not None and self._starts == starts:
                 self._management.drop_vhost(name)
 
-    @cached_property
-    def _plugins(self) -> dict[str, str]:
-        """Link the plugins that it needs; return the variable that leads to them."""
-        return link_needed(self.node.plugins, own_folder(self.node.folder / PLUGINS))
-
     @property
     def _management(self) -> Management:
         return Management(self.node.ports.management, self.passwords["admin"])
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
-        variables = self.node.environment()
-        environment = {
-            "PATH": os.environ["PATH"],
-            **variables,
-            "ERL_FLAGS": f"{variables['ERL_FLAGS']} +S {len(PROCESSORS)}:{len(PROCESSORS)}",
-            **self._plugins,
-        }
         with self.log_file.open("ab") as log:
             return subprocess.Popen(  # noqa: S603
                 command,
-                env=environment,
+                env={"PATH": os.environ["PATH"], **self.node.environment()},
                 cwd=self.node.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -212,12 +188,6 @@ class Broker:
         self._server.send_signal(how)
         self._server.wait(STOP_SECONDS)
         self._server = None
-
-
-def _pin(thread: int, processors: set[int]) -> None:
-    """Have a thread, if it is still there, run on these processors, where that is allowed."""
-    with suppress(OSError):
-        os.sched_setaffinity(thread, processors)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from deploy.files import own_folder, read, write
 from deploy.local import lock as locks
+from deploy.local import preload
 from deploy.local.ports import HOST
 from grid.errors import ConfigurationError
 
@@ -58,6 +59,7 @@ class Node:
         """Write the node's files; ``definitions`` as of ``deploy.rabbitmq.definitions``."""
         own_folder(self.folder)
         own_folder(self.folder / "conf.d")
+        write(self.folder / preload.FILE, preload.code_folders(SCRIPT, self.plugins))
         write(self.folder / DEFINITIONS, json.dumps(definitions, indent=1))
         write(self.folder / "rabbitmq.conf", config(self.ports, self._seen / DEFINITIONS))
         write(self.folder / "enabled_plugins", f"[{','.join(self.plugins)}].\n")
@@ -102,6 +104,7 @@ class Node:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
             "ERL_EPMD_PORT": str(self.ports.epmd),
             "ERL_EPMD_ADDRESS": HOST,
+            "ERL_AFLAGS": preload.FLAGS,
             # otherwise Erlang leaves an epmd daemon running behind
             "ERL_FLAGS": "-start_epmd false",
             # the script then becomes the server: one process, which SIGTERM stops at once

@@ -127,6 +127,7 @@ def test_jain_is_between_one_nth_and_one(values: list[float]) -> None:
     assert jain([3, 3, 3]) == 1
     assert jain([5, 0, 0, 0]) == 0.25
     assert jain([0, 0]) is None
+    assert jain([5e-162, 5e-162]) == 1
 
 
 def test_steps_are_the_sum_of_changes() -> None:
