@@ -56,13 +56,15 @@ def test_workers_compile_what_is_wanted_alone(monkeypatch: pytest.MonkeyPatch) -
 
 
 class Item:
-    """A test, and its marker."""
+    """A test, its marker, and how many seconds it may take."""
 
-    def __init__(self, nodeid: str, marker: str = "") -> None:
-        self.nodeid, self._marker = nodeid, marker
+    def __init__(self, nodeid: str, marker: str = "", seconds: float | None = None) -> None:
+        self.nodeid, self._marker, self._seconds = nodeid, marker, seconds
 
-    def get_closest_marker(self, name: str) -> bool | None:
-        return True if name == self._marker else None
+    def get_closest_marker(self, name: str) -> pytest.Mark | None:
+        if name == "timeout" and self._seconds is not None:
+            return pytest.Mark(name, (self._seconds,), {})
+        return pytest.Mark(name, (), {}) if name == self._marker else None
 
 
 def test_tests_that_wait_are_mixed_with_those_that_compute() -> None:
@@ -78,6 +80,14 @@ def test_tests_that_wait_are_mixed_with_those_that_compute() -> None:
     assert begun[0] <= 3
     assert begun[-1] <= len(items) - 2
     assert [each for each in items if each in computes] == computes
+
+
+def test_tests_that_may_take_longest_begin_first_among_their_kind() -> None:
+    named = [("test_a.py", None), ("test_b.py", 600), ("test_c.py", 240), ("test_d.py", None)]
+    items = [Item(f"tests/end_to_end/{file}::test_1", "e2e", limit) for file, limit in named]
+    short, longest, long, last = items
+    workers.order(items)  # type: ignore[arg-type]
+    assert items == [longest, long, short, last]
 
 
 def test_pages_of_guides_and_other_pages_have_a_stack_each() -> None:

@@ -30,6 +30,7 @@ ALONE: Final = (
     "tests/deploy/test_scripts.py",
     "tests/load_test/simulate/test_goals.py",
     "tests/load_test/simulate/test_reference.py",
+    "tests/load_test/test_real.py",
 )
 FAULTS: Final = "tests/faults/test_faults.py"
 PAGES: Final = "tests/docs/test_commands.py"  # its tests share a stack, for most of the time
@@ -93,7 +94,8 @@ def order(items: list[pytest.Item]) -> None:
     """Put first what takes longest; the tests of a group stay in their order.
 
     What waits for most of its time is mixed with what computes, so that both processors have
-    something to do; what is shared for long comes before all.
+    something to do; what is shared for long comes before all. Of one kind, those are first that may
+    take longest, by their marker ``timeout``.
     """
     groups: dict[str, list[pytest.Item]] = {}
     for item in items:
@@ -101,6 +103,8 @@ def order(items: list[pytest.Item]) -> None:
     kinds: dict[Kind, list[str]] = {}
     for name, members in groups.items():
         kinds.setdefault(min(map(_kind, members)), []).append(name)
+    for names in kinds.values():
+        names.sort(key=lambda name: -max(map(_longest, groups[name])))
     place = {
         name: _END[kind] * (number + 1) / len(names)
         for kind, names in kinds.items()
@@ -120,6 +124,12 @@ class Kind(IntEnum):
 
 # The share of the run by which all groups of a kind have begun. What waits does not come last.
 _END: Final = {Kind.SHARED: 0.0, Kind.SYSTEM: 0.8, Kind.SERVER: 0.9, Kind.REST: 1.0}
+
+
+def _longest(item: pytest.Item) -> float:
+    """Return how many seconds a test may take; 0 if that is left to the default."""
+    marker = item.get_closest_marker("timeout")
+    return 0.0 if marker is None else float(marker.args[0])
 
 
 def _kind(item: pytest.Item) -> Kind:
