@@ -63,8 +63,8 @@ class Item:
 
     def get_closest_marker(self, name: str) -> pytest.Mark | None:
         if name == "timeout" and self._seconds is not None:
-            return pytest.Mark(name, (self._seconds,), {})
-        return pytest.Mark(name, (), {}) if name == self._marker else None
+            return pytest.mark.timeout(self._seconds).mark
+        return pytest.mark.e2e.mark if name == self._marker else None
 
 
 def test_tests_that_wait_are_mixed_with_those_that_compute() -> None:
