@@ -50,7 +50,7 @@ clean: ## stop all and remove data, passwords and .venv; asks if there are reque
 	@deploy/run clean
 
 test: ## every test, against RabbitMQ nodes of their own; e.g. ARGS="-k policy"
-	@deploy/local/bootstrap rabbitmq-server prometheus faketime chromium
+	@deploy/local/bootstrap rabbitmq-server prometheus faketime chromium-headless-shell
 	@$(PYTHON) -m pytest $(SPREAD) --numprocesses $$((3 * $$(nproc))) --maxprocesses 8 $(ARGS)
 
 test-fast: ## every test that needs neither RabbitMQ nor Prometheus and installs no packages, in a minute or so
@@ -72,11 +72,11 @@ fuzz: ## a million inputs to everything that reads bytes; e.g. ARGS="pages --inp
 	@$(PYTHON) -m fuzz $(ARGS)
 
 screenshots: ## pictures of the page into docs/pictures; e.g. ARGS="page-dark"
-	@deploy/local/bootstrap chromium
+	@deploy/local/bootstrap chromium-headless-shell
 	@$(PYTHON) -m tests.page.screenshots $(ARGS)
 
 preview: ## pictures of the dashboards by the data of a running Prometheus, without Grafana; e.g. ARGS="docs/pictures"
-	@deploy/local/bootstrap chromium
+	@deploy/local/bootstrap chromium-headless-shell
 	@$(PYTHON) -m tests.deploy.preview $(or $(ARGS),.run/preview)
 
 audit: ## is anything in the lock files known to be vulnerable? 1: yes, 2: nobody could say
