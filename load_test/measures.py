@@ -129,7 +129,7 @@ def jain(values: Sequence[float]) -> float | None:
     most = max(values, default=0.0)
     if not most:
         return None
-    shares = [each / most for each in values]  # else the squares of tiny values lose their digits
+    shares = [each / most for each in values]  # squares of tiny values underflow
     return sum(shares) ** 2 / (len(shares) * sum(each * each for each in shares))
 
 

@@ -60,11 +60,15 @@ class Item:
 
     def __init__(self, nodeid: str, marker: str = "", seconds: float | None = None) -> None:
         self.nodeid, self._marker, self._seconds = nodeid, marker, seconds
+        self.config = self
+
+    def getini(self, name: str) -> str:
+        return {"timeout": "180"}[name]
 
     def get_closest_marker(self, name: str) -> pytest.Mark | None:
         if name == "timeout" and self._seconds is not None:
             return pytest.mark.timeout(self._seconds).mark
-        return pytest.mark.e2e.mark if name == self._marker else None
+        return getattr(pytest.mark, name).mark if name == self._marker else None
 
 
 def test_tests_that_wait_are_mixed_with_those_that_compute() -> None:
@@ -82,12 +86,13 @@ def test_tests_that_wait_are_mixed_with_those_that_compute() -> None:
     assert [each for each in items if each in computes] == computes
 
 
-def test_tests_that_may_take_longest_begin_first_among_their_kind() -> None:
-    named = [("test_a.py", None), ("test_b.py", 600), ("test_c.py", 240), ("test_d.py", None)]
-    items = [Item(f"tests/end_to_end/{file}::test_1", "e2e", limit) for file, limit in named]
-    short, longest, long, last = items
+@pytest.mark.parametrize("folder", ["end_to_end", "faults"])
+def test_tests_that_may_take_longest_begin_first_among_their_kind(folder: str) -> None:
+    limits = {"a": 120, "b": None, "c": 600, "d": 240, "e": None}
+    items = [Item(f"tests/{folder}/test_{n}.py::test_1", "e2e", limits[n]) for n in limits]
+    a, b, c, d, e = items
     workers.order(items)  # type: ignore[arg-type]
-    assert items == [longest, long, short, last]
+    assert items == [c, d, b, e, a]
 
 
 def test_pages_of_guides_and_other_pages_have_a_stack_each() -> None:

@@ -106,7 +106,7 @@ def order(items: list[pytest.Item]) -> None:
     for names in kinds.values():
         names.sort(key=lambda name: -max(map(_longest, groups[name])))
     place = {
-        name: _END[kind] * (number + 1) / len(names)
+        name: (_END[kind] * (number + 1) / len(names), number)
         for kind, names in kinds.items()
         for number, name in enumerate(names)
     }
@@ -127,9 +127,9 @@ _END: Final = {Kind.SHARED: 0.0, Kind.SYSTEM: 0.8, Kind.SERVER: 0.9, Kind.REST: 
 
 
 def _longest(item: pytest.Item) -> float:
-    """Return how many seconds a test may take; 0 if that is left to the default."""
+    """Return how many seconds a test may take."""
     marker = item.get_closest_marker("timeout")
-    return 0.0 if marker is None else float(marker.args[0])
+    return float(item.config.getini("timeout") if marker is None else marker.args[0])
 
 
 def _kind(item: pytest.Item) -> Kind:

@@ -22,7 +22,6 @@ from typing import Any, Final
 
 from deploy.files import own_folder, read, write
 from deploy.local import lock as locks
-from deploy.local import preload
 from deploy.local.ports import HOST
 from grid.errors import ConfigurationError
 
@@ -31,6 +30,13 @@ PLUGINS: Final = ("rabbitmq_management", "rabbitmq_prometheus")
 COMMON_CONFIG: Final = Path(__file__).parents[1] / "rabbitmq" / "common.conf"
 DEFINITIONS: Final = "definitions.json"
 COOKIE_BYTES: Final = 24
+LOAD_MODULES: Final = Path(__file__).with_name("load_modules.eval")
+_LOAD: Final = (
+    f'case file:eval(filename:join(os:getenv("HOME"),"{LOAD_MODULES.name}")) of ok->ok;Why->'
+    r'io:format("~s [warning] modules are not loaded before RabbitMQ is started: ~0p~n",'
+    "[calendar:system_time_to_rfc3339(erlang:system_time(second)),Why]) end"
+)
+_EVALUATE_LOAD: Final = "-eval " + re.sub(r'([ "])', r"\\\1", _LOAD)  # split as by a shell
 ERLANGS_OWN: Final = re.compile(r"[A-Z]{20}")  # a cookie that is easily guessed
 
 
@@ -59,7 +65,7 @@ class Node:
         """Write the node's files; ``definitions`` as of ``deploy.rabbitmq.definitions``."""
         own_folder(self.folder)
         own_folder(self.folder / "conf.d")
-        write(self.folder / preload.FILE, preload.code_folders(SCRIPT, self.plugins))
+        write(self.folder / LOAD_MODULES.name, LOAD_MODULES.read_text(encoding="utf-8"))
         write(self.folder / DEFINITIONS, json.dumps(definitions, indent=1))
         write(self.folder / "rabbitmq.conf", config(self.ports, self._seen / DEFINITIONS))
         write(self.folder / "enabled_plugins", f"[{','.join(self.plugins)}].\n")
@@ -104,7 +110,8 @@ class Node:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
             "ERL_EPMD_PORT": str(self.ports.epmd),
             "ERL_EPMD_ADDRESS": HOST,
-            "ERL_AFLAGS": preload.FLAGS,
+            # RabbitMQ's script puts all other arguments behind the one that starts RabbitMQ
+            "ERL_AFLAGS": _EVALUATE_LOAD,
             # otherwise Erlang leaves an epmd daemon running behind
             "ERL_FLAGS": "-start_epmd false",
             # the script then becomes the server: one process, which SIGTERM stops at once

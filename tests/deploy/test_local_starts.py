@@ -21,6 +21,7 @@ EXPORTED = {
     "RABBITMQ_NODENAME": "other@nowhere",
     "RABBITMQ_CONFIG_FILE": "/nonexistent",
     "ERL_FLAGS": "-nonsense",
+    "ERL_AFLAGS": "-eval halt()",
     "ERL_EPMD_PORT": "1",
     "GF_SERVER_HTTP_PORT": "1",
     "LC_ALL": "C",

@@ -1,6 +1,6 @@
 """Debian's Chromium, driven by playwright; the page it shows must load nothing else.
 
-Its headless shell draws the same as the browser that has windows, in half the processor time.
+The headless shell draws the same as the browser with windows, in half the processor time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from playwright.async_api import (
     async_playwright,
 )
 
-PROGRAM: Final = "chromium-headless-shell"
+PROGRAMS: Final = ("chromium-headless-shell", "chromium")
 DESKTOP: Final = {"width": 1280, "height": 900}
 PHONE: Final = {"width": 390, "height": 844}
 
@@ -27,8 +27,8 @@ PHONE: Final = {"width": 390, "height": 844}
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
     """Run a browser for as long as the context lasts."""
-    program = shutil.which(PROGRAM)
-    assert program, f"Chromium is missing: deploy/local/bootstrap {PROGRAM}"
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    assert program, f"Chromium is missing: deploy/local/bootstrap {PROGRAMS[0]}"
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=program, args=["--no-sandbox", "--disable-gpu"]
