@@ -166,6 +166,57 @@ def test_python_and_down_ignore_exported_python_settings(place: Place) -> None:
     assert (down.returncode, down.stdout) == (0, "Nothing runs.\n"), down.stderr
 
 
+DISTRIBUTION: Final = "/usr/bin/python3"
+NEW, WITHOUT_VENV, OLD = "", "*ensurepip*", "*"  # what a Python fails at
+
+
+def python_that_fails_at(what: str, file: Path) -> Path:
+    """Write a program that is called as a Python is; it says by which name."""
+    fails = f'case "$*" in {what or "nothing"}) exit 1 ;; esac'
+    file.write_text(f'#!/bin/sh\n{fails}\n[ "$1" = -c ] && echo "$0" || echo "$1 by $0"\n')
+    file.chmod(0o755)
+    return file
+
+
+def run_by(place: Place, distributions: Path, path: str) -> subprocess.CompletedProcess[str]:
+    """Have a Python run something where the distribution's is another, and the PATH is this one.
+
+    It is replaced in a mount namespace, where nobody else sees that.
+    """
+    return place.run(
+        *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c"),
+        'mount --bind "$1" "$2" && exec deploy/python something',
+        *("sh", str(distributions), str(Path(DISTRIBUTION).resolve())),
+        variables={"PATH": path},
+    )
+
+
+@pytest.mark.parametrize(
+    ("distributions", "other", "chosen"),
+    [
+        (NEW, NEW, DISTRIBUTION),
+        (OLD, NEW, "{other}"),
+        (WITHOUT_VENV, NEW, "{other}"),
+        (WITHOUT_VENV, WITHOUT_VENV, DISTRIBUTION),
+        (OLD, WITHOUT_VENV, "{other}"),
+    ],
+)
+def test_distributions_python_is_preferred_where_it_will_do(
+    distributions: str, other: str, chosen: str, place: Place, tmp_path: Path
+) -> None:
+    first = python_that_fails_at(distributions, tmp_path / "first")
+    (tmp_path / "bin").mkdir()
+    second = python_that_fails_at(other, tmp_path / "bin" / "python3")
+    done = run_by(place, first, f"{second.parent}:/usr/bin:/bin")
+    assert done.stdout == f"something by {chosen.format(other=second)}\n", done.stderr
+
+
+def test_without_a_python_one_is_asked_for(place: Place, tmp_path: Path) -> None:
+    done = run_by(place, python_that_fails_at(OLD, tmp_path / "old"), "/usr/bin:/bin")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Python 3.11 or newer is needed" in done.stderr
+
+
 STANDS_IN: Final = """#!/bin/sh
 case "$*" in
   *" logs") echo $$ >followed; exec sleep 600 ;;
