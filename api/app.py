@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
+from typing import Final
 from uuid import uuid4
 
 from fastapi import Depends, FastAPI
+from fastapi.telemetry import TelemetryConfig
 from prometheus_client import CollectorRegistry
 
 from api import docs, openapi, problems
@@ -32,20 +34,30 @@ from api.middleware import (
 from api.parked import ParkedJobs
 from api.prometheus import poller
 from api.queue_watch import QueueWatch
-from api.routes import cancel, events, jobs, page, power_limits, stats, substations
+from api.routes import (
+    cancel,
+    events,
+    jobs,
+    operations,
+    page,
+    power_limits,
+    stats,
+    substations,
+)
 from api.routes import parked as parked_routes
 from api.routes.charge import ChargeRoutes, Shortcuts
 from api.routes.dependencies import check_json, operator
 from api.settings import ApiSettings
 from api.view import View
-from grid import provenance, telemetry, topology
+from grid import provenance, topology
 from grid.amqp import Declarer, Publisher, StreamReader
-from grid.asgi import NO_TELEMETRY, HeadAsGet, TrailingSlash
+from grid.asgi import HeadAsGet, TrailingSlash
 from grid.control_log import ControlLog
 from grid.errors import STILL_READING
 from grid.event_log import EventWriter
 from grid.events import MARKER, Event, State
 from grid.isolation import Isolation
+from grid.operations import Problems
 from grid.parked.queue import ParkedQueue
 from grid.runtime import background
 from grid.spans import spans_of
@@ -53,6 +65,16 @@ from grid.summary import summarise
 from grid.telemetry import BrokerWatch, links_down, new_registry
 from grid.trace import Chance, Record, Sampler
 from grid.version import version
+
+# FastAPI looks for providers at each request, and makes exporters itself where a variable says so.
+# Metrics are pages for Prometheus, and spans are made without it (``grid.spans``).
+NO_TELEMETRY: Final[TelemetryConfig] = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 
 
 def build(
@@ -201,8 +223,8 @@ class Monitoring:
 
     registry: CollectorRegistry
     metrics: Metrics
-    not_ready: telemetry.Problems
-    degraded: telemetry.Problems
+    not_ready: Problems
+    degraded: Problems
     record: Record | None = None
     sampler: Sampler | None = None
 
@@ -273,7 +295,7 @@ def create(
     ):
         app.include_router(routes, responses=openapi.WITH_BODY, dependencies=json_body)
     app.include_router(
-        telemetry.router(
+        operations.router(
             monitoring.registry,
             monitoring.not_ready,
             lambda: monitoring.degraded() + silence(view),

@@ -6,7 +6,7 @@ import os
 import time
 from random import Random
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from dispatcher.app import build
 from dispatcher.settings import DispatcherSettings
@@ -14,7 +14,7 @@ from grid.runtime import run
 from grid.settings import parse
 
 
-def service() -> tuple[FastAPI, DispatcherSettings, int]:
+def service() -> tuple[Starlette, DispatcherSettings, int]:
     """Build the dispatcher that the environment describes."""
     settings = parse(DispatcherSettings, os.environ)
     return build(settings, Random(), time.time), settings, settings.port  # noqa: S311  # a fair draw

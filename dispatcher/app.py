@@ -10,8 +10,8 @@ from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
 
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
 
 from dispatcher.choices import order, policy
 from dispatcher.core import Core
@@ -37,7 +37,8 @@ from grid.controls import Control
 from grid.errors import STILL_READING
 from grid.event_log import EventWriter
 from grid.isolation import Isolation
-from grid.runtime import background, operations_app
+from grid.operations import operations_app
+from grid.runtime import background
 from grid.spans import spans_of
 from grid.summary import summarise
 from grid.telemetry import BrokerWatch, links_down, new_registry
@@ -55,14 +56,14 @@ NOT_BEGUN: Final = (
 SETTLING: Final = "the substations are still being read for the first time"
 
 
-def build(settings: DispatcherSettings, random: Random, clock: Callable[[], float]) -> FastAPI:
+def build(settings: DispatcherSettings, random: Random, clock: Callable[[], float]) -> Starlette:
     """Return a dispatcher, which runs during the app's lifespan.
 
     ``clock`` returns Unix seconds.
     """
     registry = new_registry()
     dispatcher = _Dispatcher(settings, random, clock, registry)
-    return operations_app("Dispatcher", registry, dispatcher.problems, dispatcher.lifespan)
+    return operations_app(registry, dispatcher.problems, dispatcher.lifespan)
 
 
 class _Dispatcher:
@@ -155,7 +156,7 @@ class _Dispatcher:
         return f"{waiting}, {promised} starts are promised" if promised else waiting
 
     @asynccontextmanager
-    async def lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Run all parts; at the end, write a last snapshot for other dispatchers."""
         core, reader = self._core, self._log_reader
         snapshots = Snapshots(

@@ -1,21 +1,11 @@
-"""What every service does with paths and methods, and what FastAPI is not to do: telemetry."""
+"""What every service does with paths and methods."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-# FastAPI looks for providers at each request, and makes exporters itself where a variable says so.
-# Metrics are pages for Prometheus, and spans are made without it (``grid.spans``).
-NO_TELEMETRY: Final[TelemetryConfig] = {
-    "tracing": False,
-    "metrics": False,
-    "logs": False,
-    "operation_spans": False,
-    "auto_configure": False,
-}
 IS_HEAD: Final = "grid.is_head"  # in the scope of a GET that was a HEAD: its answer must end
 _FOUND: Final = ("route", "endpoint")  # what Starlette notes in a request's scope
 

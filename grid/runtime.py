@@ -12,22 +12,20 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any, Final, NoReturn
 
 import uvicorn
-from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, disable_created_metrics
+from prometheus_client import disable_created_metrics
+from starlette.applications import Starlette
 
 from grid import connection_limits, descriptors, logs
-from grid.asgi import NO_TELEMETRY, HeadAsGet, TrailingSlash
 from grid.connection_limits import Limits
 from grid.connections import http_protocol
 from grid.errors import ConfigurationError
 from grid.logs import LineHandler, LogThrottle
 from grid.polling import event_loop
 from grid.settings import Settings
-from grid.telemetry import Problems, router
 
 log = logging.getLogger(__name__)
 
@@ -35,28 +33,6 @@ CONNECTIONS_SECONDS = 2  # how long an open HTTP connection may delay the shutdo
 BACKLOG = 2048  # connections that wait to be accepted, as with uvicorn
 YOUNG_OBJECTS: Final = 10_000  # new objects before the garbage collector runs
 _PART_FAILED: Final = "a part of the service failed"
-
-
-def operations_app(
-    title: str,
-    registry: CollectorRegistry,
-    problems: Problems,
-    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
-) -> FastAPI:
-    """Return the app of a service that only serves its metrics and its health."""
-    app = FastAPI(
-        title=title,
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
-        telemetry=NO_TELEMETRY,
-    )
-    app.include_router(router(registry, problems))
-    app.add_middleware(HeadAsGet)
-    app.add_middleware(TrailingSlash)
-    return app
 
 
 @asynccontextmanager
@@ -77,7 +53,7 @@ async def background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def run(service: Callable[[], tuple[FastAPI, Settings, int]]) -> NoReturn:
+def run(service: Callable[[], tuple[Starlette, Settings, int]]) -> NoReturn:
     """Build a service and serve it until SIGTERM or SIGINT; wrong settings end it at once.
 
     ``service`` returns the app, its settings and its port. The exit status is 0 after SIGTERM, 1

@@ -1,30 +1,21 @@
-"""What every service exposes: metrics, liveness and readiness."""
+"""What every service exports of itself: its links to RabbitMQ, its process, its version."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Literal
+from typing import Final
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import PlainTextResponse
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 from prometheus_client.core import Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
-from pydantic import BaseModel, Field
 
 from grid.amqp import Link
-from grid.negotiation import prefers
 from grid.version import version
 
 PROCESS_SECONDS: Final = 5.0
-PLAIN: Final = "text/plain"
-OPENMETRICS: Final = "application/openmetrics-text"
-Problems = Callable[[], list[str]]  # what keeps a service from being ready
 
 
 class BrokerWatch:
@@ -87,97 +78,3 @@ def new_registry() -> CollectorRegistry:
     clock.set_function(time.time)
     Info("grid_build", "The version of the project", registry=registry).info({"version": version()})
     return registry
-
-
-class Liveness(BaseModel):
-    """That the process answers."""
-
-    status: Literal["alive"] = "alive"
-
-
-class Readiness(BaseModel):
-    """Whether the service can do its work."""
-
-    status: Literal["ready", "not ready"]
-    problems: list[str] = Field(description="What keeps the service from being ready.")
-    degraded: list[str] = Field(
-        default=[], description="What it cannot do, or does not see, though it is."
-    )
-
-
-_VARIES: Final = {
-    "description": "The answer depends on the header Accept.",
-    "schema": {"type": "string"},
-}
-
-
-def _openmetrics(registry: CollectorRegistry) -> bytes:
-    # every name is valid as it is: to escape them takes half as long again
-    page: bytes = openmetrics.generate_latest(  # type: ignore[no-untyped-call]
-        registry, escaping=openmetrics.ALLOWUTF8
-    )
-    return page
-
-
-def router(
-    registry: CollectorRegistry, problems: Problems, degraded: Problems | None = None
-) -> APIRouter:
-    """Return the routes ``/metrics``, ``/healthz`` and ``/readyz``.
-
-    ``/healthz`` answers as long as the service's loop runs; ``/readyz`` answers 503 with the
-    problems while the service cannot do its work; what it is ``degraded`` by does not change that.
-    """
-    routes = APIRouter(tags=["operations"])
-
-    @routes.get(
-        "/metrics",
-        summary="Get the metrics",
-        operation_id="getMetrics",
-        response_description="The metrics as they are now.",
-        response_class=PlainTextResponse,
-        responses={200: {"headers": {"Vary": _VARIES}}},
-    )
-    async def metrics(request: Request) -> Response:
-        """Return the metrics in Prometheus's text format.
-
-        A client that prefers `application/openmetrics-text`, as Prometheus does, gets that: the
-        same figures, and the exemplars of histograms, which name traces.
-        """
-        accept = ",".join(request.headers.getlist("accept"))
-        if prefers(accept, OPENMETRICS, PLAIN):
-            page, kind = _openmetrics(registry), openmetrics.CONTENT_TYPE_LATEST
-        else:
-            page, kind = generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
-        return Response(page, media_type=kind, headers={"Vary": "Accept"})
-
-    @routes.get(
-        "/healthz",
-        summary="Check liveness",
-        operation_id="getLiveness",
-        response_description="The process answers.",
-    )
-    async def healthz() -> Liveness:
-        """Return 200 as long as the process answers."""
-        return Liveness()
-
-    @routes.get(
-        "/readyz",
-        summary="Check readiness",
-        operation_id="getReadiness",
-        response_description="Ready; `degraded` lists what the service cannot do or see even so.",
-        response_model_exclude_unset=True,
-        responses={
-            503: {"model": Readiness, "description": "Not ready; the body lists the problems."}
-        },
-    )
-    async def readyz(response: Response) -> Readiness:
-        """Return whether the service can do its work, and the problems that keep it from it."""
-        missing = problems()
-        if missing:
-            response.status_code = 503
-        status: Literal["ready", "not ready"] = "not ready" if missing else "ready"
-        if degraded is None:
-            return Readiness(status=status, problems=missing)
-        return Readiness(status=status, problems=missing, degraded=degraded())
-
-    return routes

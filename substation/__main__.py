@@ -6,7 +6,7 @@ import os
 import time
 from random import Random
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from grid.runtime import run
 from grid.settings import parse
@@ -14,7 +14,7 @@ from substation.service import build
 from substation.settings import SubstationSettings
 
 
-def service() -> tuple[FastAPI, SubstationSettings, int]:
+def service() -> tuple[Starlette, SubstationSettings, int]:
     """Build the substation that the environment describes."""
     settings = parse(SubstationSettings, os.environ)
     random = Random()  # noqa: S311  # a simulation

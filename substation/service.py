@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from random import Random
 from uuid import uuid4
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from grid import cancellation_log, provenance, topology
 from grid.amqp import Consumer, Publisher, StreamReader
 from grid.event_log import EventWriter
 from grid.isolation import Isolation
-from grid.runtime import background, operations_app
+from grid.operations import operations_app
+from grid.runtime import background
 from grid.spans import spans_of
 from grid.summary import summarise
 from grid.telemetry import BrokerWatch, links_down, new_registry
@@ -29,7 +30,7 @@ def build(
     random: Random,
     clock: Callable[[], float],
     now: Callable[[], float],
-) -> FastAPI:
+) -> Starlette:
     """Return a substation that works while the app's lifespan lasts.
 
     ``clock`` returns Unix seconds, ``now`` those of a steady clock.
@@ -80,7 +81,7 @@ def build(
         )
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with background(
             publisher.run(),
             consume(),
@@ -96,4 +97,4 @@ def build(
             await worker.stop(settings.grace_seconds)
             await events.finish()
 
-    return operations_app(f"Substation {name}", registry, lambda: links_down(links), lifespan)
+    return operations_app(registry, lambda: links_down(links), lifespan)

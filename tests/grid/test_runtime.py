@@ -27,7 +27,8 @@ TIMEOUT = 20.0
 SERVICE = """
 import asyncio, os
 from contextlib import asynccontextmanager
-from grid.runtime import background, operations_app, run
+from grid.operations import operations_app
+from grid.runtime import background, run
 from grid.settings import Settings, parse
 from grid.telemetry import new_registry
 
@@ -46,7 +47,7 @@ async def lifespan(_):
 
 def service():
     settings = parse(Settings, os.environ)
-    return operations_app("Test", new_registry(), list, lifespan), settings, {port}
+    return operations_app(new_registry(), list, lifespan), settings, {port}
 
 run(service)
 """
