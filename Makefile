@@ -51,7 +51,7 @@ clean: ## stop all and remove data, passwords and .venv; asks if there are reque
 
 test: ## every test, against RabbitMQ nodes of their own; e.g. ARGS="-k policy"
 	@deploy/local/bootstrap rabbitmq-server prometheus faketime chromium-headless-shell
-	@$(PYTHON) -m pytest $(SPREAD) --numprocesses $$((4 * $$(nproc))) --maxprocesses 8 $(ARGS)
+	@$(PYTHON) -m pytest $(SPREAD) --numprocesses $$((3 * $$(nproc))) --maxprocesses 8 $(ARGS)
 
 test-fast: ## every test that needs neither RabbitMQ nor Prometheus and installs no packages, in a minute or so
 	@deploy/local/bootstrap

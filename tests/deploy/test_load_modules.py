@@ -12,7 +12,7 @@ import pytest
 
 from deploy.local.rabbitmq import LOAD_MODULES, SCRIPT, Node, NodePorts
 from deploy.rabbitmq.definitions import render
-from tests.broker import SUBSTATIONS, Broker, new_passwords
+from tests.broker import START_SECONDS, SUBSTATIONS, Broker, new_passwords
 from tests.faults.brokerside import evaluate
 
 pytestmark = pytest.mark.integration
@@ -55,7 +55,7 @@ def boot(node: Node, what: str = SERVER, **changed: str) -> tuple[Mapping[str, b
         env={"PATH": os.environ["PATH"], "ERL_LIBS": plugins, **node.environment(), **changed},
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=START_SECONDS,
         check=True,
     ).stdout
     said, *found = printed.rsplit("\n", len(UNUSED) + 1)
