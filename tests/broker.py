@@ -29,7 +29,7 @@ STOP_SECONDS = 30.0
 # RabbitMQ 3.10 writes its register of quorum queues to disk a moment after declaring one: a node
 # killed within it comes back with a queue that finds no leader.
 DECLARED_FOR_GOOD_SECONDS = 3.0
-ONE_SCHEDULER = "+S 1:1"  # many nodes share the processors: with more they wake each other in vain
+ONE_SCHEDULER = "+S 1:1"  # for one of many nodes that share the processors
 ARGUMENTS = "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"
 MEMORY = Path("/dev/shm")  # noqa: S108  # a file system in memory: no write there waits for a disk
 MEMORY_FREE_BYTES = 4_000_000_000
@@ -52,13 +52,20 @@ def new_passwords() -> dict[str, str]:
 class Broker:
     """One node and its port mapper. Start it, and stop or kill it as often as a test likes.
 
-    ``node`` and ``passwords`` are its own unless it is given some, as a member of a cluster is.
+    ``node`` and ``passwords`` are its own unless it is given some, as a member of a cluster is;
+    ``arguments`` are further ones for Erlang.
     All methods block; from a coroutine use ``asyncio.to_thread``.
     """
 
     def __init__(
-        self, folder: Path, node: Node | None = None, passwords: dict[str, str] | None = None
+        self,
+        folder: Path,
+        node: Node | None = None,
+        passwords: dict[str, str] | None = None,
+        *,
+        arguments: str = "",
     ) -> None:
+        self._arguments = arguments
         self.passwords = passwords or new_passwords()
         self.node = node or Node(folder, NodePorts(*free_ports(5)))
         self.log_file = folder / "output.log"
@@ -186,7 +193,7 @@ class Broker:
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         variables = {"PATH": os.environ["PATH"], **self.node.environment()}
-        variables[ARGUMENTS] += f" {ONE_SCHEDULER}"
+        variables[ARGUMENTS] += f" {self._arguments}"
         with self.log_file.open("ab") as log:
             return subprocess.Popen(  # noqa: S603
                 command,

@@ -14,7 +14,7 @@ from hypothesis import settings
 
 from grid.runtime import YOUNG_OBJECTS
 from tests import servers, workers
-from tests.broker import Broker, VirtualHost, fast_folder
+from tests.broker import ONE_SCHEDULER, Broker, VirtualHost, fast_folder
 from tests.examples import examples
 from tests.fake_broker import raise_violations
 
@@ -90,7 +90,7 @@ def _every_delivery_is_settled_once() -> Iterator[None]:
 def broker_of_session() -> Iterator[Broker]:
     """Run one real RabbitMQ node for the whole run; without rabbitmq-server the tests fail."""
     with tempfile.TemporaryDirectory(prefix="grid-broker-", dir=fast_folder()) as folder:
-        broker = Broker(Path(folder))
+        broker = Broker(Path(folder), arguments=ONE_SCHEDULER)
         try:
             broker.start()
             yield broker

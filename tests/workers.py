@@ -95,7 +95,7 @@ def order(items: list[pytest.Item]) -> None:
 
     What waits for most of its time is mixed with what computes, so that both processors have
     something to do; what is shared for long comes before all. Of one kind, those are first that may
-    take longest, by their marker ``timeout``.
+    take longest, by their marker ``timeout`` or the default.
     """
     groups: dict[str, list[pytest.Item]] = {}
     for item in items:

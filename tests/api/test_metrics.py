@@ -21,6 +21,7 @@ from grid.messages import ChargeRequest
 from tests.api.harness import AT, Bench
 
 FULL = "full"
+OPENMETRICS = "application/openmetrics-text"
 ROW: dict[str, Any] = {
     "load": 0,
     "connectors": 2,
@@ -212,3 +213,23 @@ async def test_api_forgets_exemplars_of_jobs_that_never_begin() -> None:
     assert exemplars(bench.registry) == {}
     bench.hear(Event(State.CHARGING, AT, "job1", "s1", 1))
     assert exemplars(bench.registry).keys() >= {"api_request_to_charging_seconds"}
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ((), "text/plain"),
+        (("text/plain", "application/openmetrics-text;q=0.5"), "text/plain"),
+        (("text/plain;q=0.5", "application/openmetrics-text;version=1.0.0"), OPENMETRICS),
+    ],
+)
+async def test_metrics_page_of_the_api_has_exemplars_for_prometheus(
+    accept: tuple[str, ...], kind: str
+) -> None:
+    """All headers Accept count, and caches are told so."""
+    async with Bench().serve() as bench:
+        await bench.ask("POST", "/charge", None, [SAMPLED])
+        page = await bench.ask("GET", "/metrics", headers=[("Accept", each) for each in accept])
+    assert page.headers["Content-Type"].startswith(f"{kind};")
+    assert page.headers["Vary"] == "Accept"
+    assert (TRACE in page.body) is (kind == OPENMETRICS)

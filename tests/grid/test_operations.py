@@ -161,17 +161,6 @@ async def test_metrics_page_is_plain_text_unless_openmetrics_is_preferred(
     assert "# EOF" not in answer.text
 
 
-async def test_service_looks_for_no_opentelemetry(
-    app: Starlette, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has none, and Starlette would look for it at each request."""
-    asked: list[str] = []
-    for each in ("trace.get_tracer_provider", "metrics.get_meter_provider"):
-        monkeypatch.setattr(f"opentelemetry.{each}", lambda name=each: asked.append(name))
-    assert (await get(app, "/healthz")).status == 200
-    assert asked == []
-
-
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/"])
 async def test_service_without_api_serves_three_paths_only(app: Starlette, path: str) -> None:
     """A service without an API of its own serves only three paths."""
