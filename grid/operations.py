@@ -20,12 +20,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from grid.asgi import HeadAsGet, TrailingSlash
+from grid.asgi import TrailingSlash
 from grid.negotiation import prefers
 
 PLAIN: Final = "text/plain"
 OPENMETRICS: Final = "application/openmetrics-text"
-ALIVE: Final = {"status": "alive"}
 Problems = Callable[[], list[str]]  # what keeps a service from being ready
 
 
@@ -50,12 +49,18 @@ def _openmetrics(registry: CollectorRegistry) -> bytes:
     return page
 
 
-def readiness_page(problems: list[str], **more: list[str]) -> JSONResponse:
-    """Return whether a service can do its work: 503 if problems keep it from it."""
-    status, code = (
-        ("not ready", HTTPStatus.SERVICE_UNAVAILABLE) if problems else ("ready", HTTPStatus.OK)
-    )
-    return JSONResponse({"status": status, "problems": problems, **more}, code)
+def readiness_page(problems: list[str], degraded: list[str] | None = None) -> JSONResponse:
+    """Return whether a service can do its work: 503 if problems keep it from it.
+
+    What it is ``degraded`` by does not change that; None for a service that does not look.
+    """
+    status, code = "ready", HTTPStatus.OK
+    if problems:
+        status, code = "not ready", HTTPStatus.SERVICE_UNAVAILABLE
+    page: dict[str, str | list[str]] = {"status": status, "problems": problems}
+    if degraded is not None:
+        page["degraded"] = degraded
+    return JSONResponse(page, code)
 
 
 def operations_app(
@@ -73,7 +78,7 @@ def operations_app(
         return metrics_page(registry, request.headers.getlist("accept"))
 
     async def healthz(_: Request) -> Response:
-        return JSONResponse(ALIVE)
+        return JSONResponse({"status": "alive"})
 
     async def readyz(_: Request) -> Response:
         return readiness_page(problems())
@@ -84,7 +89,7 @@ def operations_app(
             Route("/healthz", healthz),
             Route("/readyz", readyz),
         ],
-        middleware=[Middleware(TrailingSlash), Middleware(HeadAsGet)],
+        middleware=[Middleware(TrailingSlash)],
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False

@@ -79,6 +79,6 @@ def router(registry: CollectorRegistry, problems: Problems, degraded: Problems) 
     )
     async def readyz() -> Response:
         """Return whether the service can do its work, and the problems that keep it from it."""
-        return readiness_page(problems(), degraded=degraded())
+        return readiness_page(problems(), degraded())
 
     return routes

@@ -33,7 +33,7 @@ COOKIE_BYTES: Final = 24
 LOAD_MODULES: Final = Path(__file__).with_name("load_modules.eval")
 _LOAD: Final = (
     f'case file:eval(filename:join(os:getenv("HOME"),"{LOAD_MODULES.name}")) of ok->ok;Why->'
-    r'io:format("~s [warning] modules are not loaded before RabbitMQ is started: ~0p~n",'
+    'io:format("~s [warning] modules are not loaded before RabbitMQ is started: ~0p~n",'
     "[calendar:system_time_to_rfc3339(erlang:system_time(second)),Why]) end"
 )
 _EVALUATE_LOAD: Final = "-eval " + re.sub(r'([ "])', r"\\\1", _LOAD)  # split as by a shell

@@ -45,21 +45,33 @@ def node(tmp_path: Path) -> Node:
     return node
 
 
-def boot(node: Node, what: str = SERVER, **changed: str) -> tuple[Mapping[str, bool], str]:
-    """Boot Erlang with a node's environment; return which modules are loaded, and what it said."""
-    names = ",".join((*UNUSED, MANAGEMENT))
-    say = f'[io:format("~n~p ~p",[M,code:is_loaded(M)=/=false])||M<-[{names}]],halt()'
+def evaluate_in_erlang(node: Node, expression: str, what: str = SERVER, **changed: str) -> str:
+    """Boot Erlang with a node's environment, evaluate an expression, and return the output."""
     plugins = str(SCRIPT.resolve().parents[1] / "plugins")  # as RabbitMQ's script sets it
-    printed = subprocess.run(  # noqa: S603
-        ["erl", "-noinput", "-boot", what, "-eval", say],  # noqa: S607
+    return subprocess.run(  # noqa: S603
+        ["erl", "-noinput", "-boot", what, "-eval", f"{expression},halt()"],  # noqa: S607
         env={"PATH": os.environ["PATH"], "ERL_LIBS": plugins, **node.environment(), **changed},
         capture_output=True,
         encoding="utf-8",
         timeout=START_SECONDS,
         check=True,
     ).stdout
+
+
+def boot(node: Node, what: str = SERVER, **changed: str) -> tuple[Mapping[str, bool], str]:
+    """Boot Erlang with a node's environment; return which modules are loaded, and what it said."""
+    names = ",".join((*UNUSED, MANAGEMENT))
+    say = f'[io:format("~n~p ~p",[M,code:is_loaded(M)=/=false])||M<-[{names}]]'
+    printed = evaluate_in_erlang(node, say, what, **changed)
     said, *found = printed.rsplit("\n", len(UNUSED) + 1)
     return {name: is_loaded == "true" for name, is_loaded in map(str.split, found)}, said
+
+
+def test_code_path_is_as_without_loading_modules(node: Node) -> None:
+    say = 'io:format("~0p",[code:get_path()])'
+    path = evaluate_in_erlang(node, say)
+    (node.folder / LOAD_MODULES.name).write_text("ok.\n")
+    assert path == evaluate_in_erlang(node, say)
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,41 +179,45 @@ def python_that_fails_at(what: str, file: Path) -> Path:
     return file
 
 
-def run_by(place: Place, distributions: Path, path: str) -> subprocess.CompletedProcess[str]:
-    """Have a Python run something where the distribution's is another, and the PATH is this one.
-
-    It is replaced in a mount namespace, where nobody else sees that.
-    """
-    return place.run(
-        *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c"),
-        'mount --bind "$1" "$2" && exec deploy/python something',
-        *("sh", str(distributions), str(Path(DISTRIBUTION).resolve())),
-        variables={"PATH": path},
-    )
+def run_by(place: Place, distributions: Path, path: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``deploy/python`` with a file in place of the distribution's Python, and this PATH."""
+    script = place.project / "deploy" / "python"
+    text = script.read_text()
+    assert text.count(DISTRIBUTION) == 1
+    script.write_text(text.replace(DISTRIBUTION, str(distributions)))
+    for tool in ("bash", "dirname", "env"):
+        found = shutil.which(tool)
+        assert found is not None
+        (path / tool).symlink_to(found)
+    return place.run("deploy/python", "something", variables={"PATH": str(path)})
 
 
 @pytest.mark.parametrize(
     ("distributions", "other", "chosen"),
     [
-        (NEW, NEW, DISTRIBUTION),
-        (OLD, NEW, "{other}"),
-        (WITHOUT_VENV, NEW, "{other}"),
-        (WITHOUT_VENV, WITHOUT_VENV, DISTRIBUTION),
-        (OLD, WITHOUT_VENV, "{other}"),
+        (NEW, NEW, "first"),
+        (OLD, NEW, "python3"),
+        (WITHOUT_VENV, NEW, "python3"),
+        (WITHOUT_VENV, WITHOUT_VENV, "first"),
+        (OLD, WITHOUT_VENV, "python3"),
     ],
 )
 def test_distributions_python_is_preferred_where_it_will_do(
     distributions: str, other: str, chosen: str, place: Place, tmp_path: Path
 ) -> None:
     first = python_that_fails_at(distributions, tmp_path / "first")
-    (tmp_path / "bin").mkdir()
-    second = python_that_fails_at(other, tmp_path / "bin" / "python3")
-    done = run_by(place, first, f"{second.parent}:/usr/bin:/bin")
-    assert done.stdout == f"something by {chosen.format(other=second)}\n", done.stderr
+    path = tmp_path / "bin"
+    path.mkdir()
+    second = python_that_fails_at(other, path / "python3")
+    done = run_by(place, first, path)
+    expected = {each.name: each for each in (first, second)}[chosen]
+    assert done.stdout == f"something by {expected}\n", done.stderr
 
 
 def test_without_a_python_one_is_asked_for(place: Place, tmp_path: Path) -> None:
-    done = run_by(place, python_that_fails_at(OLD, tmp_path / "old"), "/usr/bin:/bin")
+    path = tmp_path / "bin"
+    path.mkdir()
+    done = run_by(place, python_that_fails_at(OLD, tmp_path / "old"), path)
     assert (done.returncode, done.stdout) == (1, "")
     assert "Python 3.11 or newer is needed" in done.stderr
 
