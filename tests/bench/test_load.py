@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import pairwise
 
 import pytest
 
 from bench import load
 from bench.chain import figures
-from bench.load import Answer, closed_loop, open_loop, parse, post, waits
+from bench.load import Answer, Connection, closed_loop, open_loop, parse, post, waits
 from bench.processes import NotMeasured
 from deploy.local.ports import HOST
 
@@ -71,6 +72,21 @@ async def test_closed_loop_asks_again_once_it_is_answered() -> None:
         answers = await closed_loop(port, load.CHARGE, 3, 0.1)
     assert server.asked == len(answers) >= 3
     assert all(each.accepted and each.id == "a" and each.seconds >= 0.01 for each in answers)
+
+
+async def test_closed_loop_measures_though_connecting_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a busy machine, many clients may take longer to connect than they are to send."""
+
+    async def slowly(port: int, connect: Callable[[int], Awaitable[Connection]]) -> Connection:
+        await asyncio.sleep(0.1)
+        return await connect(port)
+
+    monkeypatch.setattr(load, "connect", partial(slowly, connect=load.connect))
+    async with serving(0.0) as (port, server):
+        answers = await closed_loop(port, load.CHARGE, 3, 0.0)
+    assert server.asked == len(answers) == 3
 
 
 async def test_open_loop_counts_from_when_a_request_was_due() -> None:
